@@ -1,0 +1,1 @@
+"""Who runs the flow: gateway, log writer, projector and the adapters to the servers they use."""

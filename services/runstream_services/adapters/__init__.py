@@ -1,0 +1,1 @@
+"""The servers behind the flow: PostgreSQL and the bus."""

@@ -1,0 +1,1 @@
+"""MLflow's REST API: reads a request, emits an event, waits for its decision, answers."""

@@ -1,0 +1,1 @@
+"""Turns the log into read projections and keeps them compact."""
