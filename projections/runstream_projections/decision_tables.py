@@ -1,0 +1,206 @@
+"""The tables of the ``decisions`` projection: what deciding a batch must read, and what it writes. SQL as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from runstream_projections.decisions import (
+    Changes,
+    Claim,
+    experiment_owner,
+    key_hash,
+)
+from runstream_projections.projection import Statement
+from runstream_schemas.events import (
+    ExperimentCreated,
+    ExperimentEnsured,
+    ExperimentRenamed,
+    ExperimentTagDeleted,
+    RunCreated,
+    RunLogged,
+    RunTagDeleted,
+)
+from runstream_schemas.ids import RUN_PREFIX, run_of
+
+NAME: Final = "decisions"
+REVISION: Final = 1
+TABLES: Final = (
+    "decisions",
+    "decision_experiments",
+    "decision_ensured",
+    "decision_runs",
+    "decision_params",
+    "decision_tags",
+)
+
+
+class Needs(NamedTuple):
+    """The keys whose state a batch of claims is decided from."""
+
+    runs: set[str]
+    experiments: set[int]
+    names: set[str]
+    ensured: set[UUID]
+    params: list[bytes]
+    tags: list[bytes]
+
+
+def needs(claims: Sequence[Claim]) -> Needs:
+    """Return what deciding ``claims`` may look at."""
+    found = Needs(set(), set(), set(), set(), [], [])
+    for claim in claims:
+        event, stream = claim.event, claim.stream
+        if stream.startswith(RUN_PREFIX):
+            found.runs.add(run_of(stream))
+        if isinstance(event, RunLogged):
+            found.params.extend(key_hash(stream, key) for key in event.params)
+        elif isinstance(event, RunCreated):
+            if event.experiment_id is not None:
+                found.experiments.add(event.experiment_id)
+            if event.ensured_by is not None:
+                found.ensured.add(event.ensured_by)
+        elif isinstance(event, RunTagDeleted):
+            found.tags.append(key_hash(stream, event.key))
+        elif isinstance(event, ExperimentCreated | ExperimentEnsured):
+            found.names.add(event.name)
+        elif hasattr(event, "experiment_id"):
+            found.experiments.add(event.experiment_id)
+            if isinstance(event, ExperimentRenamed):
+                found.names.add(event.name)
+            elif isinstance(event, ExperimentTagDeleted):
+                found.tags.append(key_hash(experiment_owner(event.experiment_id), event.key))
+    return found
+
+
+#: Arguments: run ids. Runs with their experiments' state.
+RUNS: Final = """
+select r.run_id, r.experiment_id, r.deleted, r.lifecycle_at, e.name, e.deleted, e.lifecycle_at
+  from decision_runs_vN r join decision_experiments_vN e using (experiment_id)
+ where r.run_id = any($1::text[])"""
+
+#: Arguments: experiment ids, names, ids of ensuring events. The last column is the ensuring event or null.
+EXPERIMENTS: Final = """
+select e.experiment_id, e.name, e.deleted, e.lifecycle_at, null::uuid
+  from decision_experiments_vN e where e.experiment_id = any($1::bigint[])
+union all
+select e.experiment_id, e.name, e.deleted, e.lifecycle_at, null::uuid
+  from decision_experiments_vN e where e.name = any($2::text[])
+union all
+select e.experiment_id, e.name, e.deleted, e.lifecycle_at, d.event_id
+  from decision_ensured_vN d join decision_experiments_vN e using (experiment_id)
+ where d.event_id = any($3::uuid[])"""
+
+NEXT_EXPERIMENT: Final = "select coalesce(max(experiment_id) + 1, 0) from decision_experiments_vN"
+
+#: Arguments: hashes of (run, key).
+PARAMS: Final = "select param, digest from decision_params_vN where param = any($1::bytea[])"
+
+#: Arguments: hashes of (owner, key).
+TAGS: Final = "select tag from decision_tags_vN where tag = any($1::bytea[])"
+
+#: Arguments: keys that events wait for. How many wait for each.
+WAITING_COUNTS: Final = """
+select waits_for, count(*) from decisions_vN
+ where verdict = 'waiting' and waits_for = any($1::text[]) group by waits_for"""
+
+#: Arguments: keys that events wait for. Their positions, in order.
+WAITING: Final = """
+select waits_for, position from decisions_vN
+ where verdict = 'waiting' and waits_for = any($1::text[]) order by position"""
+
+#: Arguments: positions. The stored decisions among them.
+DECISIONS: Final = """
+select position, verdict, code, message, result, waits_for from decisions_vN where position = any($1::bigint[])"""
+
+#: Arguments: after, up to. Decisions of the events in a range, and of earlier ones decided in it.
+DECIDED: Final = """
+select position, verdict, decided_at, result from decisions_vN where position > $1 and position <= $2
+union all
+select position, verdict, decided_at, result from decisions_vN
+ where decided_at > $1 and decided_at <= $2 and decided_at > position and position <= $1"""
+
+
+def changes_to_statements(changes: Changes, suffix: str) -> list[Statement]:
+    """Return the statements that store a decided batch: none for the commonest, which only logs metrics."""
+    statements: list[Statement] = []
+
+    def add(sql: str, *columns: Sequence[object]) -> None:
+        if columns[0]:
+            statements.append(Statement(sql.replace("_vN", suffix), columns))
+
+    rows = changes.decisions
+    add(
+        "insert into decisions_vN (position, verdict, decided_at, waits_for, code, message, result) "
+        "select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])",
+        list(rows),
+        [d.verdict for d in rows.values()],
+        [None if d.verdict == "waiting" else position for position, d in rows.items()],
+        [d.waits_for for d in rows.values()],
+        [d.code for d in rows.values()],
+        [d.message for d in rows.values()],
+        [d.result for d in rows.values()],
+    )
+    late = changes.late
+    add(
+        "update decisions_vN d set verdict = t.verdict, code = t.code, message = t.message, result = t.result, "
+        "decided_at = t.at "
+        "from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[]) "
+        "as t (position, at, verdict, code, message, result) where d.position = t.position",
+        [claim.position for claim, _, _ in late],
+        [at for _, at, _ in late],
+        [d.verdict for _, _, d in late],
+        [d.code for _, _, d in late],
+        [d.message for _, _, d in late],
+        [d.result for _, _, d in late],
+    )
+    runs = changes.runs
+    add(
+        "insert into decision_runs_vN (run_id, experiment_id, deleted, lifecycle_at) "
+        "select * from unnest($1::text[], $2::bigint[], $3::boolean[], $4::bigint[]) "
+        "on conflict (run_id) do update set deleted = excluded.deleted, lifecycle_at = excluded.lifecycle_at",
+        list(runs),
+        [r.experiment_id for r in runs.values()],
+        [r.lifecycle.deleted for r in runs.values()],
+        [r.lifecycle.at for r in runs.values()],
+    )
+    statements.extend(_experiment_statements(changes, suffix))
+    add(
+        "insert into decision_params_vN (param, digest) select * from unnest($1::bytea[], $2::bytea[])",
+        list(changes.params),
+        list(changes.params.values()),
+    )
+    add(
+        "insert into decision_tags_vN (tag) select unnest($1::bytea[]) on conflict do nothing",
+        [tag for tag, there in changes.tags.items() if there],
+    )
+    add(
+        "delete from decision_tags_vN where tag = any($1::bytea[])",
+        [tag for tag, there in changes.tags.items() if not there],
+    )
+    return statements
+
+
+def _experiment_statements(changes: Changes, suffix: str) -> list[Statement]:
+    statements = []
+    experiments = changes.experiments
+    if experiments:
+        columns = (
+            list(experiments),
+            [e.name for e in experiments.values()],
+            [e.lifecycle.deleted for e in experiments.values()],
+            [e.lifecycle.at for e in experiments.values()],
+        )
+        sql = (
+            "insert into decision_experiments_vN (experiment_id, name, deleted, lifecycle_at) "
+            "select * from unnest($1::bigint[], $2::text[], $3::boolean[], $4::bigint[]) "
+            "on conflict (experiment_id) do update set name = excluded.name, deleted = excluded.deleted, "
+            "lifecycle_at = excluded.lifecycle_at"
+        )
+        statements.append(Statement(sql.replace("_vN", suffix), columns))
+    if changes.ensured:
+        sql = "insert into decision_ensured_vN (event_id, experiment_id) select * from unnest($1::uuid[], $2::bigint[])"
+        ensured = (list(changes.ensured), list(changes.ensured.values()))
+        statements.append(Statement(sql.replace("_vN", suffix), ensured))
+    return statements

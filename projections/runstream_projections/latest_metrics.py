@@ -1,0 +1,96 @@
+"""The ``latest_metrics`` projection: one value per run and key, what ``runs/get`` shows.
+
+The latest point is the greatest by (step, timestamp, value), with NaN compared as 0; an equal one changes nothing
+(MLflow's SqlAlchemyStore). The greatest of a batch is found in columns, and the guard in the upsert compares it with
+the stored one, so that no row is read to fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from runstream_projections.chunk import Chunk, Integers
+from runstream_projections.projection import Batch, Projection, Statement
+from runstream_schemas.events import RunLogged
+
+Latest = tuple[str, float, int, int]
+
+
+def latest(chunk: Chunk) -> Iterator[Latest]:
+    """Yield (key, value, step, timestamp) of the latest point of each key."""
+    best = _latest_of_series(chunk)
+    rows = zip(
+        (series[0] for series in chunk.series),
+        chunk.values[best].tolist(),
+        chunk.steps[best].tolist(),
+        chunk.timestamps[best].tolist(),
+        strict=True,
+    )
+    if len({series[0] for series in chunk.series}) == len(chunk.series):
+        yield from rows
+        return
+    by_key: dict[str, Latest] = {}
+    for row in rows:
+        known = by_key.get(row[0])
+        if known is None or _order(row) > _order(known):
+            by_key[row[0]] = row
+    yield from by_key.values()
+
+
+def _order(row: Latest) -> tuple[int, int, float]:
+    _, value, step, timestamp = row
+    return step, timestamp, 0.0 if value != value else value  # noqa: PLR0124 -- NaN is compared as 0
+
+
+def _latest_of_series(chunk: Chunk) -> Integers:
+    """The index of each series' latest point."""
+    ends = np.cumsum(chunk.counts) - 1
+    rising = chunk.steps[1:] > chunk.steps[:-1]
+    rising[ends[:-1]] = True
+    if rising.all():  # the commonest: a later point of a series has a later step
+        return ends
+    comparable = np.where(np.isnan(chunk.values), 0.0, chunk.values)
+    stretch = np.repeat(np.arange(len(chunk.counts)), chunk.counts)
+    earlier_first = -np.arange(len(chunk))
+    order = np.lexsort((earlier_first, comparable, chunk.timestamps, chunk.steps, stretch))
+    return order[ends]
+
+
+def fold(batch: Batch, suffix: str) -> list[Statement]:
+    """Upsert the latest point of each run and key in the batch."""
+    runs: list[str] = []
+    rows: list[Latest] = []
+    for run_id, (_, chunk) in sorted(batch.chunks.items()):
+        found = sorted(latest(chunk), key=lambda row: row[0])
+        runs += [run_id] * len(found)
+        rows += found
+    if not rows:
+        return []
+    keys, values, steps, timestamps = map(list, zip(*rows, strict=True))
+    sql = (
+        f"insert into latest_metrics{suffix} as l (run_id, key, value, step, timestamp) "
+        "select * from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[]) "
+        "on conflict (run_id, key) do update "
+        "set value = excluded.value, step = excluded.step, timestamp = excluded.timestamp "
+        "where (l.step, l.timestamp, case when l.value = 'NaN' then 0 else l.value end) "
+        "< (excluded.step, excluded.timestamp, case when excluded.value = 'NaN' then 0 else excluded.value end)"
+    )
+    return [Statement(sql, (runs, keys, values, steps, timestamps))]
+
+
+def content(suffix: str) -> str:
+    """Every latest value."""
+    return f"select * from latest_metrics{suffix} order by run_id, key"
+
+
+LATEST_METRICS: Final = Projection(
+    name="latest_metrics",
+    revision=1,
+    handles=frozenset({RunLogged}),
+    tables=("latest_metrics",),
+    fold=fold,
+    content=content,
+)

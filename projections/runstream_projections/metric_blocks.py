@@ -1,0 +1,79 @@
+"""The ``metric_blocks`` projection: every metric point, as chunks of columns.
+
+The fold inserts one *tail* row per run and batch and never updates one; compaction (``compaction.py``) merges the
+tail of a run into sorted *blocks*. Equal points are one point, at read and in compaction; the content is over logical
+points, so that tables compacted differently are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Final
+
+from runstream_projections.chunk import Chunk, decode, encode
+from runstream_projections.projection import Batch, Projection, Row, Statement
+from runstream_schemas.events import RunLogged
+
+#: zstd levels: the tail is written on the way of the log, a block once or a few times in its life.
+TAIL_LEVEL: Final = 1
+BLOCK_LEVEL: Final = 3
+
+
+def fold(batch: Batch, suffix: str) -> list[Statement]:
+    """Insert one tail row per run."""
+    rows = [
+        (
+            run_id,
+            position,
+            len(chunk),
+            int(chunk.timestamps.min()),
+            int(chunk.timestamps.max()),
+            encode(chunk, TAIL_LEVEL),
+        )
+        for run_id, (position, chunk) in batch.chunks.items()
+        if len(chunk)
+    ]
+    if not rows:
+        return []
+    sql = (
+        f"insert into metric_tail{suffix} (run_id, position, points, min_timestamp, max_timestamp, data) "
+        "select * from unnest($1::text[], $2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::bytea[])"
+    )
+    return [Statement(sql, tuple(map(list, zip(*rows, strict=True))))]
+
+
+def history_query(suffix: str) -> str:
+    """The chunks that may hold points of a key, in log order. Arguments: run id, key, least timestamp."""
+    return (
+        f"select data from (select merged_to as position, part, data from metric_blocks{suffix} "
+        "where run_id = $1 and key_first <= $2 and key_last >= $2 and max_timestamp >= $3 "
+        f"union all select position, 0, data from metric_tail{suffix} where run_id = $1 and max_timestamp >= $3) rows "
+        "order by position, part"
+    )
+
+
+def content(suffix: str) -> str:
+    """Every chunk, run by run, in log order."""
+    return (
+        f"select run_id, merged_to as position, part, data from metric_blocks{suffix} "
+        f"union all select run_id, position, 0, data from metric_tail{suffix} order by 1, 2, 3"
+    )
+
+
+def canonical(rows: Iterable[Row]) -> Iterable[Row]:
+    """Each run's points, sorted, equal ones once, as bytes."""
+    for run_id, group in groupby(rows, key=lambda row: row[0]):
+        chunk = Chunk.concat([decode(row[3]) for row in group]).sorted_unique()
+        yield run_id, encode(chunk, TAIL_LEVEL)
+
+
+METRIC_BLOCKS: Final = Projection(
+    name="metric_blocks",
+    revision=1,
+    handles=frozenset({RunLogged}),
+    tables=("metric_tail", "metric_blocks"),
+    fold=fold,
+    content=content,
+    canonical=canonical,
+)

@@ -1,0 +1,94 @@
+"""What a projection is: a value that says which events it folds, into which tables, and how.
+
+A projection is *defined* by its name and revision (code) and *exists* as numbered versions (tables): a rebuild fills
+the next version beside the one that is read. Every table name ends in the version, ``runs_v1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from typing import Any, NamedTuple
+
+from runstream_projections.chunk import Chunk
+from runstream_projections.metric_points import from_columns
+from runstream_schemas.events import Event, RunLogged
+from runstream_schemas.ids import run_of
+
+Row = Sequence[Any]
+
+
+class Effective(NamedTuple):
+    """An event that takes effect: at its own position, or at that of the event it waited for.
+
+    ``result`` is what its decision gave (an experiment id), None where a decision gives nothing.
+    """
+
+    position: int
+    stream: str
+    event: Event
+    result: int | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The run of a run's event."""
+        return run_of(self.stream)
+
+
+class Statement(NamedTuple):
+    """SQL with its arguments; arrays stand for many rows, so that one statement is one change of many."""
+
+    sql: str
+    args: tuple[Any, ...]
+
+
+class Batch:
+    """Effective events in the order in which they take effect, decoded once for all projections."""
+
+    def __init__(self, events: Sequence[Effective]) -> None:
+        self.events = events
+
+    def of(self, *types: type[Event]) -> Iterable[Effective]:
+        """The events of some types, in order."""
+        return (e for e in self.events if isinstance(e.event, types))
+
+    @cached_property
+    def chunks(self) -> dict[str, tuple[int, Chunk]]:
+        """The metric points of each run in log order, with the position of the last event they came in."""
+        by_run: dict[str, tuple[int, list[Chunk]]] = {}
+        for position, stream, event, _ in self.events:
+            if type(event) is RunLogged and event.metrics is not None:
+                _, chunks = by_run.get(stream) or (0, [])
+                chunks.append(from_columns(event.metrics))
+                by_run[stream] = (position, chunks)
+        return {run_of(stream): (last, Chunk.concat(chunks)) for stream, (last, chunks) in by_run.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A read model: its tables, the fold that fills them, and what their content is.
+
+    ``fold(batch, suffix)`` returns the statements that bring the tables from before the batch to after it; it reads
+    nothing. ``content(suffix)`` is a query whose rows, in their order, are the logical content: two versions are equal
+    when the rows that ``canonical`` makes of them are. ``suffix`` is the version's ending of table names.
+    """
+
+    name: str
+    revision: int
+    handles: frozenset[type[Event]]
+    tables: tuple[str, ...]
+    fold: Callable[[Batch, str], list[Statement]]
+    content: Callable[[str], str]
+    canonical: Callable[[Iterable[Row]], Iterable[Row]] = lambda rows: rows
+
+    def ddl(self, suffix: str) -> str:
+        """The statements that make one version's empty tables."""
+        source = resources.files("runstream_projections") / "sql" / f"{self.name}.sql"
+        return source.read_text(encoding="utf-8").replace("_vN", suffix)
+
+
+def suffix_of(version: int) -> str:
+    """The ending of a version's table names."""
+    return f"_v{version}"

@@ -1,0 +1,18 @@
+create table experiments_vN (
+    experiment_id     bigint  primary key,
+    name              text    collate "C" not null,
+    artifact_location text,                         -- null: the server's own, below mlflow-artifacts:/
+    deleted           boolean not null,
+    lifecycle_at      bigint  not null,             -- position of its creation, or last delete or restore
+    creation_time     bigint  not null,             -- milliseconds
+    last_update_time  bigint  not null
+) with (fillfactor = 80);
+create index experiments_vN_name on experiments_vN (name);
+create index experiments_vN_created on experiments_vN (creation_time, experiment_id);
+
+create table experiment_tags_vN (
+    experiment_id bigint not null,
+    key           text   collate "C" not null,
+    value         text   not null,
+    primary key (experiment_id, key)
+);

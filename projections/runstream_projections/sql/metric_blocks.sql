@@ -1,0 +1,27 @@
+-- What was just logged: one row per run and folded batch, all keys mixed, in log order; small and short-lived.
+create table metric_tail_vN (
+    run_id        text    collate "C" not null,
+    position      bigint  not null,                 -- of the last event in it
+    points        integer not null,
+    min_timestamp bigint  not null,
+    max_timestamp bigint  not null,
+    data          bytea   not null,                 -- chunk.py
+    primary key (run_id, position)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+alter table metric_tail_vN alter column data set storage external;
+
+-- What compaction made of it: rows of one merge are sorted by key and time, and do not overlap.
+create table metric_blocks_vN (
+    run_id        text     collate "C" not null,
+    merged_to     bigint   not null,                -- position of the last event in the merge
+    part          integer  not null,                -- order of the rows of one merge
+    level         smallint not null,
+    points        integer  not null,
+    min_timestamp bigint   not null,
+    max_timestamp bigint   not null,
+    key_first     text     collate "C" not null,
+    key_last      text     collate "C" not null,
+    data          bytea    not null,
+    primary key (run_id, merged_to, part)
+) with (autovacuum_vacuum_scale_factor = 0.05);
+alter table metric_blocks_vN alter column data set storage external;

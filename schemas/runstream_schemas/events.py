@@ -1,0 +1,135 @@
+"""What can happen: one struct per event type, version 1.
+
+An event is a claim, stored as it was sent. Whether it takes effect is decided in log order (design §5). Times are
+milliseconds since the Unix epoch, as in MLflow. The run of a run event is named by its stream, not by its payload.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from runstream_schemas.columns import MetricColumns
+
+Tags = dict[str, str]
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Root of all event types; the type's name on the wire is the class's name."""
+
+
+class ExperimentCreated(Event, frozen=True):
+    """An experiment was asked for under a name that must be new; the decision gives it the next integer as its id."""
+
+    name: str
+    created_at: int
+    artifact_location: str | None = None
+    tags: Tags = {}
+
+
+class ExperimentEnsured(Event, frozen=True):
+    """A client that knows only a name wants that experiment to exist; the decision names its id, old or new."""
+
+    name: str
+    created_at: int
+
+
+class ExperimentRenamed(Event, frozen=True):
+    """An active experiment was given another name."""
+
+    experiment_id: int
+    name: str
+    updated_at: int
+
+
+class ExperimentDeleted(Event, frozen=True):
+    """An experiment, and with it each of its runs, was marked deleted."""
+
+    experiment_id: int
+    updated_at: int
+
+
+class ExperimentRestored(Event, frozen=True):
+    """A deleted experiment, and with it each of its runs, was made active again."""
+
+    experiment_id: int
+    updated_at: int
+
+
+class ExperimentTagSet(Event, frozen=True):
+    """A tag of an experiment got a value."""
+
+    experiment_id: int
+    key: str
+    value: str
+
+
+class ExperimentTagDeleted(Event, frozen=True):
+    """A tag of an experiment was removed."""
+
+    experiment_id: int
+    key: str
+
+
+class RunCreated(Event, frozen=True):
+    """A run began, in an experiment given by its id or by the event that ensures it (exactly one of the two)."""
+
+    name: str
+    start_time: int
+    user_id: str = ""
+    experiment_id: int | None = None
+    ensured_by: UUID | None = None
+    tags: Tags = {}
+
+
+class RunUpdated(Event, frozen=True):
+    """Status (MLflow's names), end time or name of a run changed; what is None stays as it is."""
+
+    status: str | None = None
+    end_time: int | None = None
+    name: str | None = None
+
+
+class RunDeleted(Event, frozen=True):
+    """A run was marked deleted."""
+
+
+class RunRestored(Event, frozen=True):
+    """A deleted run was made active again."""
+
+
+class RunLogged(Event, frozen=True):
+    """One log call: metrics, params and tags, together or not at all."""
+
+    metrics: MetricColumns | None = None
+    params: dict[str, str] = {}
+    tags: Tags = {}
+
+
+class RunTagDeleted(Event, frozen=True):
+    """A tag of a run was removed."""
+
+    key: str
+
+
+EXPERIMENT_EVENTS: Final = (
+    ExperimentCreated,
+    ExperimentEnsured,
+    ExperimentRenamed,
+    ExperimentDeleted,
+    ExperimentRestored,
+    ExperimentTagSet,
+    ExperimentTagDeleted,
+)
+RUN_EVENTS: Final = (RunCreated, RunUpdated, RunDeleted, RunRestored, RunLogged, RunTagDeleted)
+
+#: Every known event type by its name on the wire.
+EVENT_TYPES: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in (*EXPERIMENT_EVENTS, *RUN_EVENTS)}
+
+#: The version that this release writes. Older ones are upcast while reading (``upcast.py``).
+CURRENT_VERSION: Final = 1
+
+#: MLflow's run statuses.
+RUN_STATUSES: Final = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")

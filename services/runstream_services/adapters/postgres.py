@@ -1,0 +1,131 @@
+"""Connections to PostgreSQL, the service role, and its errors in Runstream's terms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+
+from runstream_schemas.errors import CheckpointMoved, HeadMoved, OriginMoved, RunstreamError, Unavailable
+
+SCHEMA: Final = "runstream"
+SERVICE_ROLE: Final = "runstream_service"
+
+#: Our own SQLSTATEs, raised by the functions of the migrations.
+_RAISED: Final[dict[str, type[RunstreamError]]] = {
+    "RS001": HeadMoved,
+    "RS002": OriginMoved,
+    "RS003": CheckpointMoved,
+}
+
+#: SQLSTATE classes that a later try may not meet: connection, resources, operator intervention, rollback, lock.
+_TRANSIENT_CLASSES: Final = ("08", "53", "57", "40", "55")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where the log and the projections live; ``arguments`` are asyncpg's."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    async def connect(self, *, service: bool = True, durable: bool = True) -> asyncpg.Connection:
+        """Open a connection, as the service role unless the owner is asked for.
+
+        ``durable=False`` is for projections: the log is the truth, so that their commits need no fsync. Raises
+        :class:`Unavailable` while the server is away.
+        """
+        settings = {
+            "search_path": SCHEMA,
+            "application_name": "runstream",
+            "synchronous_commit": "on" if durable else "off",
+            "timezone": "UTC",
+            "jit": "off",
+        }
+        with translated("connecting to PostgreSQL"):
+            connection = await asyncpg.connect(
+                **self.arguments, timeout=10, server_settings=settings, statement_cache_size=256
+            )
+        if service and await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
+            await connection.execute(f"set role {SERVICE_ROLE}")
+        return connection
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the driver's errors into the error tree's; what is neither transient nor ours passes unchanged."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        raised = _RAISED.get(error.sqlstate or "")
+        if raised is not None:
+            raise raised(str(error)) from error
+        if (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES:
+            raise Unavailable(f"{doing}: PostgreSQL says: {error}") from error
+        raise
+    except (asyncpg.InterfaceError, OSError, EOFError, asyncio.TimeoutError) as error:
+        raise Unavailable(f"{doing}: PostgreSQL is away: {error or type(error).__name__}") from error
+
+
+class Line:
+    """One connection that is opened when needed, used by one task at a time, and replaced after a failure."""
+
+    def __init__(self, database: Database, *, service: bool = True, durable: bool = True) -> None:
+        self._database = database
+        self._service = service
+        self._durable = durable
+        self._connection: asyncpg.Connection | None = None
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def use(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
+        """Lend the connection; ``doing`` begins the message of what goes wrong."""
+        async with self._lock:
+            connection = self._connection
+            if connection is None or connection.is_closed():
+                connection = self._connection = await self._database.connect(
+                    service=self._service, durable=self._durable
+                )
+            try:
+                with translated(doing):
+                    yield connection
+            except BaseException:
+                # A cancelled or failed statement may leave a transaction open or an answer unread.
+                if connection.is_in_transaction() or connection.is_closed():
+                    self._connection = None
+                    connection.terminate()
+                raise
+
+    async def close(self) -> None:
+        """Close what is open."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            connection.terminate()
+
+
+class Pool:
+    """A bounded set of lines for reads; a caller waits for a free one."""
+
+    def __init__(self, database: Database, size: int) -> None:
+        self._lines = [Line(database) for _ in range(size)]
+        self._free: asyncio.LifoQueue[Line] = asyncio.LifoQueue()
+        for line in self._lines:
+            self._free.put_nowait(line)
+
+    @asynccontextmanager
+    async def use(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection, the most recently used one first."""
+        line = await self._free.get()
+        try:
+            async with line.use(doing) as connection:
+                yield connection
+        finally:
+            self._free.put_nowait(line)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for line in self._lines:
+            await line.close()

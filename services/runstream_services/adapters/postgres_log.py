@@ -1,0 +1,191 @@
+"""The event log on PostgreSQL: append under the head row, read by position, look up by event id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import zstandard
+
+from runstream_projections.projection import Statement
+from runstream_schemas.codec import MAX_ENVELOPE_BYTES, decode_payload, encode
+from runstream_schemas.envelope import Envelope
+from runstream_schemas.errors import LogCorrupt, OriginMoved, UnknownEventType
+from runstream_schemas.positions import Head, Origin
+from runstream_services.log_writer.core import Numbered
+from runstream_services.ports import Delivery, Recorded
+
+_APPEND: Final = (
+    "select append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+)
+_COLUMNS: Final = "position, event_id, type, version, stream, sent_at, payload, actor, writer, sequence"
+_decompressor = zstandard.ZstdDecompressor()
+
+
+async def read_head(connection: asyncpg.Connection) -> Head:
+    """The end of the log as this connection sees it now."""
+    row = await connection.fetchrow("select position, chain, recorded_at from log_head")
+    return Head(row["position"], row["chain"], row["recorded_at"])
+
+
+async def open_origin(connection: asyncpg.Connection, origin: Origin) -> tuple[int, int]:
+    """Return (id, next offset) of an origin; a new one starts at offset 0."""
+    row = await connection.fetchrow(
+        "insert into log_origins (topic, partition, next_offset) values ($1, $2, 0) "
+        "on conflict (topic, partition) do update set topic = excluded.topic returning id, next_offset",
+        origin.topic,
+        origin.partition,
+    )
+    return row["id"], row["next_offset"]
+
+
+async def append(
+    connection: asyncpg.Connection,
+    before: Head,
+    numbered: Numbered,
+    deliveries: Sequence[Delivery],
+    origin: tuple[int, int, int],
+    lease: tuple[int, str, int] | None,
+    statements: Sequence[Statement],
+) -> None:
+    """Append in one transaction, with the decisions' rows where this process decides.
+
+    ``origin`` is (id, next offset expected, next offset then); ``lease`` that of the decisions. One round trip where
+    there are no statements. Raises :class:`HeadMoved`, :class:`OriginMoved`, :class:`CheckpointMoved`, or asyncpg's
+    UniqueViolationError for an event id that the log has.
+    """
+    arguments = _append_arguments(before, numbered, deliveries, origin, lease)
+    if not statements:
+        await connection.execute(_APPEND, *arguments)
+        return
+    async with connection.transaction():
+        await connection.execute(_APPEND, *arguments)
+        for statement in statements:
+            await connection.execute(statement.sql, *statement.args)
+
+
+def _append_arguments(
+    before: Head,
+    numbered: Numbered,
+    deliveries: Sequence[Delivery],
+    origin: tuple[int, int, int],
+    lease: tuple[int, str, int] | None,
+) -> tuple[Any, ...]:
+    envelopes = [d.envelope for d in deliveries]
+    return (
+        before.position,
+        before.chain,
+        *origin,
+        numbered.head.recorded_at,
+        [e.id for e in envelopes],
+        [e.stream for e in envelopes],
+        [e.type for e in envelopes],
+        [e.version for e in envelopes],
+        [e.actor for e in envelopes],
+        [e.sent_at for e in envelopes],
+        [e.writer for e in envelopes],
+        [e.sequence for e in envelopes],
+        [d.offset for d in deliveries],
+        numbered.payloads,
+        numbered.hashes,
+        numbered.chains,
+        *(lease or (None, None, None)),
+    )
+
+
+async def dead_letter(
+    connection: asyncpg.Connection, origin: tuple[int, int], delivery: Delivery, reason: str, now_us: int
+) -> None:
+    """Keep what can never be an event with its reason, and move its origin past it, in one transaction.
+
+    ``origin`` is (id, next offset expected). Raises :class:`OriginMoved` where it is not.
+    """
+    origin_id, expected = origin
+    async with connection.transaction():
+        moved = await connection.execute(
+            "update log_origins set next_offset = $3 where id = $1 and next_offset = $2",
+            origin_id,
+            expected,
+            delivery.offset + 1,
+        )
+        if moved != "UPDATE 1":
+            raise OriginMoved(f"origin {origin_id} does not continue at offset {expected}")
+        await connection.execute(
+            "insert into dead_letters (recorded_at, origin_id, origin_offset, reason, bytes) values ($1, $2, $3, $4, $5)",
+            now_us,
+            origin_id,
+            delivery.offset,
+            reason.replace("\0", "\\0"),
+            encode(delivery.envelope),
+        )
+
+
+async def positions_of(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return where the events among ``ids`` that the log has are."""
+    rows = await connection.fetch("select event_id, position from event_ids where event_id = any($1::uuid[])", ids)
+    return {row["event_id"]: row["position"] for row in rows}
+
+
+class Page(NamedTuple):
+    """Events of a stretch of the log. ``end`` is its last position: events that this release cannot know are left out."""
+
+    events: list[Recorded]
+    end: int
+
+
+async def read_after(
+    connection: asyncpg.Connection, after: int, limit: int, *, up_to: int | None = None, max_bytes: int = 16 << 20
+) -> Page:
+    """Return the next events in order: at most ``limit``, about ``max_bytes`` as stored, but one if there is one."""
+    rows = await connection.fetch(
+        f"select {_COLUMNS} from (select *, sum(coalesce(length(payload), 0)) over (order by position) as bytes "
+        "from event_log where position > $1 and position <= $1 + $2 and position <= coalesce($3, position)) as page "
+        "where bytes - coalesce(length(payload), 0) <= $4 order by position",
+        after,
+        limit,
+        up_to,
+        max_bytes,
+    )
+    events = [event for row in rows if (event := recorded(row)) is not None]
+    return Page(events, rows[-1]["position"] if rows else after)
+
+
+async def read_at(connection: asyncpg.Connection, positions: Sequence[int]) -> list[Recorded]:
+    """Return the events at ``positions``, in order."""
+    rows = await connection.fetch(
+        f"select {_COLUMNS} from event_log where position = any($1::bigint[]) order by position", positions
+    )
+    return [event for row in rows if (event := recorded(row)) is not None]
+
+
+def envelope_of(row: asyncpg.Record) -> Envelope:
+    """Return the envelope as it was sent. Raises :class:`LogCorrupt` where the payload does not decompress."""
+    try:
+        payload = _decompressor.decompress(row["payload"], max_output_size=MAX_ENVELOPE_BYTES)
+    except zstandard.ZstdError as error:
+        raise LogCorrupt(f"the payload at position {row['position']} is damaged: {error}", row["position"]) from error
+    return Envelope(
+        id=row["event_id"],
+        type=row["type"],
+        version=row["version"],
+        stream=row["stream"],
+        sent_at=row["sent_at"],
+        payload=msgspec.Raw(payload),
+        actor=row["actor"],
+        writer=row["writer"],
+        sequence=row["sequence"],
+    )
+
+
+def recorded(row: asyncpg.Record) -> Recorded | None:
+    """Return the event of a row of the log, None where this release cannot know it."""
+    if row["payload"] is None:
+        return None
+    envelope = envelope_of(row)
+    try:
+        return Recorded(row["position"], envelope, decode_payload(envelope))
+    except UnknownEventType:
+        return None

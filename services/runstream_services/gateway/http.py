@@ -1,0 +1,181 @@
+"""HTTP at the edge: reads a bounded body, calls the endpoint, writes the answer or the error in MLflow's shape.
+
+Every MLflow path is exact, so that finding an endpoint is one look into a dictionary; Starlette's router behind it
+answers what is left. The web framework's layers would take 40 % of a small log call's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
+
+import orjson
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from runstream_schemas.errors import RequestError, RunstreamError, Transient, invalid
+from runstream_services.gateway.service import Gateway
+
+log = structlog.get_logger()
+
+#: The largest body; 1,000 metrics, 100 params and 100 tags at their greatest lengths are well below it.
+MAX_BODY_BYTES: Final = 16 << 20
+
+#: How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
+MAX_DRAINED_BYTES: Final = 1 << 30
+DRAIN_S: Final = 30.0
+
+JSON: Final = b"application/json"
+_NOT_FOUND: Final = orjson.dumps(
+    {"error_code": "ENDPOINT_NOT_FOUND", "message": "There is no such endpoint; see docs/mlflow-compatibility.md"}
+)
+
+
+class Answer(NamedTuple):
+    """What an endpoint answers."""
+
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    status: int = 200
+    content_type: bytes = JSON
+
+
+class Request(NamedTuple):
+    """What an endpoint gets: the raw body of a POST, or the query of a GET."""
+
+    body: bytes
+    query: list[tuple[str, str]]
+
+
+Handler = Callable[[Gateway, Request], Awaitable[Answer]]
+
+
+class Endpoint:
+    """One handler behind one path, as an ASGI application."""
+
+    def __init__(self, gateway: Gateway, handlers: dict[str, Handler]) -> None:
+        self._gateway = gateway
+        self._handlers = handlers
+        self.methods = sorted(handlers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            handler = self._handlers.get(scope["method"])
+            if handler is None:
+                allowed = ", ".join(self.methods)
+                raise RequestError("BAD_REQUEST", f"{scope['method']} is not allowed here: {allowed} is", status=405)
+            if scope["method"] == "POST":
+                _check_content(scope["headers"])
+                request = Request(await _body(receive), [])
+            else:
+                query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
+                request = Request(b"", query)
+            answer = await handler(self._gateway, request)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            answer = _of_error(error, scope)
+        await _send(send, answer)
+
+
+def _check_content(headers: list[tuple[bytes, bytes]]) -> None:
+    """Refuse what is not JSON, as stock does, and what is too large, before it is read."""
+    content_type = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            message = f"Content-Encoding {value.decode('latin-1')} is not supported"
+            raise RequestError("INVALID_PARAMETER_VALUE", message, status=415)
+    if content_type.partition(b";")[0].strip().lower() != JSON:
+        shown = content_type.decode("latin-1") or "none"
+        raise invalid(f"Bad Request. Content-Type should be 'application/json', got '{shown}'.")
+
+
+async def _body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        _check_size(len(body))
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise invalid("The request ended before its body did.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY_BYTES:
+            await _drain(receive, message)
+            _check_size(size)
+    return b"".join(parts)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY_BYTES:
+        message = f"The request body is over {MAX_BODY_BYTES} bytes: send it in several calls."
+        raise RequestError("INVALID_PARAMETER_VALUE", message, status=413)
+
+
+async def _drain(receive: Receive, message: Any) -> None:
+    drained = 0
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            while message.get("more_body") and drained < MAX_DRAINED_BYTES:
+                message = await receive()
+                drained += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _of_error(error: Exception, scope: Scope) -> Answer:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if isinstance(error, RequestError):
+        code, message, status = error.code, error.message, error.status
+    elif isinstance(error, ValueError) and "fields exceeded" in str(error):
+        code, message, status = "INVALID_PARAMETER_VALUE", "The query has over 1,000 fields.", 400
+    elif isinstance(error, Transient):
+        code, message, status = "TEMPORARILY_UNAVAILABLE", str(error), 503
+        headers = ((b"retry-after", b"1"),)
+    else:
+        log.error("a request failed", path=scope["path"], exc_info=error)
+        name = type(error).__name__ if isinstance(error, RunstreamError) else "an unexpected error"
+        code, message, status = "INTERNAL_ERROR", f"{name}; the server's log says more", 500
+    return Answer(orjson.dumps({"error_code": code, "message": message}), headers, status)
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-content-type-options", b"nosniff"),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+class Front:
+    """The server's ASGI application: exact paths first, then Starlette's router."""
+
+    def __init__(self, endpoints: dict[str, Endpoint]) -> None:
+        self._endpoints = endpoints
+        self.router = Starlette(
+            routes=[Route(path, endpoint, methods=endpoint.methods) for path, endpoint in endpoints.items()]
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Dispatch one request."""
+        if scope["type"] != "http":
+            await self.router(scope, receive, send)
+            return
+        endpoint = self._endpoints.get(scope["path"])
+        if endpoint is None:
+            await _send(send, Answer(_NOT_FOUND, status=404))
+            return
+        await endpoint(scope, receive, send)

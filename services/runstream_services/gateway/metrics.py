@@ -1,0 +1,61 @@
+"""Endpoints of metric histories."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runstream_projections.chunk import Points, decode, history
+from runstream_projections.metric_blocks import history_query
+from runstream_schemas.errors import invalid
+from runstream_services.gateway import render, requests_runs
+from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.page_token import page_token, read_token
+from runstream_services.gateway.service import Gateway
+
+LEAST_TIMESTAMP = -(1 << 63)
+
+
+async def get_history(gateway: Gateway, request: Request) -> Answer:
+    """``metrics/get-history``: by (timestamp, step, value); an unknown run or key has an empty one, as in stock.
+
+    A page ends with a point, and the next begins after it, so that points that arrive meanwhile shift nothing.
+    """
+    asked = requests_runs.parse_get_metric_history(request.query)
+    after = _after(asked.page_token)
+    least = LEAST_TIMESTAMP if after is None else after[0]
+    async with gateway.snapshot(("metric_blocks",)) as (connection, suffixes):
+        sql = history_query(suffixes["metric_blocks"])
+        rows = await connection.fetch(sql, asked.run_id, asked.metric_key, least)
+    points = history([decode(row["data"]) for row in rows], asked.metric_key)
+    if after is not None:
+        points = points.take(slice(_index_after(points, after), None))
+    total = len(points.values)
+    page = points.take(slice(0, asked.max_results)) if asked.max_results else points
+    steps, timestamps, values = page.steps.tolist(), page.timestamps.tolist(), page.values.tolist()
+    body: dict[str, object] = {}
+    if values:
+        body["metrics"] = render.history(asked.metric_key, steps, timestamps, values)
+    if len(values) < total:
+        body["next_page_token"] = page_token([timestamps[-1], steps[-1], values[-1].hex()])
+    return Answer(render.dump(body))
+
+
+def _index_after(points: Points, after: tuple[int, int, float]) -> int:
+    """The index of the first point greater than ``after``, in the order of (timestamp, step, value), NaN last."""
+    timestamp, step, value = after
+    low, high = np.searchsorted(points.timestamps, timestamp, "left"), np.searchsorted(points.timestamps, timestamp, "right")
+    steps = points.steps[low:high]
+    first, last = low + np.searchsorted(steps, step, "left"), low + np.searchsorted(steps, step, "right")
+    return int(first + np.searchsorted(points.values[first:last], value, "right"))
+
+
+def _after(token: str | None) -> tuple[int, int, float] | None:
+    if not token:
+        return None
+    match read_token(token):
+        case [int(timestamp), int(step), str(value)] if abs(timestamp) < 1 << 63 and abs(step) < 1 << 63:
+            try:
+                return timestamp, step, float.fromhex(value)
+            except ValueError:
+                pass
+    raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave.")

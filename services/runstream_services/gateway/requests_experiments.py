@@ -1,0 +1,245 @@
+"""What the calls about experiments ask for: one value and one parse function per endpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from runstream_schemas.errors import RequestError
+
+from runstream_services.gateway import rules
+from runstream_services.gateway.fields import Message, enum, int64, refused, required, text
+
+Query = Iterable[tuple[str, str]]
+
+#: What experiments can be ordered by.
+ORDER_ATTRIBUTES: Final = ("name", "experiment_id", "creation_time", "last_update_time")
+#: More conditions on one name, in more characters, than anybody has; keeps the query for them small.
+MAX_CLAUSES: Final = 100
+MAX_FILTER: Final = 100_000
+
+
+class CreateExperiment(msgspec.Struct, frozen=True):
+    """``experiments/create``; without an artifact location the server chooses one. The last value of a tag counts."""
+
+    name: str
+    artifact_location: str | None
+    tags: dict[str, str]
+
+
+class GetExperiment(msgspec.Struct, frozen=True):
+    """``experiments/get``."""
+
+    experiment_id: int
+
+
+class GetExperimentByName(msgspec.Struct, frozen=True):
+    """``experiments/get-by-name``."""
+
+    experiment_name: str
+
+
+class NameClause(NamedTuple):
+    """One condition on an experiment's name: ``operator`` is ``=``, ``!=``, ``LIKE`` or ``ILIKE``."""
+
+    operator: str
+    value: str
+
+
+class SearchExperiments(msgspec.Struct, frozen=True):
+    """``experiments/search``: experiments of a view (one of :data:`rules.VIEW_TYPES`) for which all clauses hold.
+
+    ``order_by`` are (attribute, ascending) pairs, most significant first; no two experiments are equal in it.
+    """
+
+    view_type: str
+    max_results: int
+    name_clauses: list[NameClause]
+    order_by: list[tuple[str, bool]]
+    page_token: str | None
+
+
+class UpdateExperiment(msgspec.Struct, frozen=True):
+    """``experiments/update``: another name."""
+
+    experiment_id: int
+    new_name: str
+
+
+class DeleteExperiment(msgspec.Struct, frozen=True):
+    """``experiments/delete``."""
+
+    experiment_id: int
+
+
+class RestoreExperiment(msgspec.Struct, frozen=True):
+    """``experiments/restore``."""
+
+    experiment_id: int
+
+
+class SetExperimentTag(msgspec.Struct, frozen=True):
+    """``experiments/set-experiment-tag``."""
+
+    experiment_id: int
+    key: str
+    value: str
+
+
+class DeleteExperimentTag(msgspec.Struct, frozen=True):
+    """``experiments/delete-experiment-tag``."""
+
+    experiment_id: int
+    key: str
+
+
+_EXPERIMENT = Message({"experiment_id": text})
+_BY_NAME = Message({"experiment_name": text})
+_CREATE = Message({"name": text, "artifact_location": text}, many={"tags": Message({"key": text, "value": text}).read})
+_UPDATE = Message({"experiment_id": text, "new_name": text})
+_TAG = Message({"experiment_id": text, "key": text, "value": text})
+_SEARCH = Message(
+    {"max_results": int64, "page_token": text, "filter": text, "view_type": enum(rules.VIEW_TYPES)},
+    many={"order_by": text},
+)
+
+# An attribute, bare or quoted as stock allows it, with or without its entity.
+_ATTRIBUTE = r"(?:attribute\.)?(?P<quote>[`\"]?)(?P<attribute>{names})(?P=quote)"
+_CLAUSE = re.compile(
+    _ATTRIBUTE.format(names="name")
+    + r"\s*(?P<operator>!?=|(?<=\s)I?LIKE)\s*(?P<value>'(?:''|\\'|[^'])*'|\"(?:\"\"|\\\"|[^\"])*\")"
+)
+_AND = re.compile(r"\s*\bAND\b\s*", re.IGNORECASE)
+_ORDER = re.compile(_ATTRIBUTE.format(names="|".join(ORDER_ATTRIBUTES)) + r"(?:\s+(?P<way>(?i:ASC|DESC)))?")
+
+
+def parse_create_experiment(body: bytes) -> CreateExperiment:
+    """The body of ``experiments/create``."""
+    got = _CREATE.from_body(body)
+    name: str = required(got, "name")
+    pairs = [(tag.get("key") or "", tag.get("value") or "") for tag in got.get("tags") or []]
+    rules.check_custom_views(key for key, _ in pairs)
+    location: str | None = got.get("artifact_location") or None
+    if location is not None:
+        rules.check_artifact_location(location)
+    rules.check_experiment_name(name)
+    for at, (key, value) in enumerate(pairs):
+        rules.check_experiment_tag(key, value, f"tags[{at}].key", f"tags[{at}].value")
+    return CreateExperiment(name, location, dict(pairs))
+
+
+def parse_get_experiment(query: Query) -> GetExperiment:
+    """The query of ``experiments/get``."""
+    return GetExperiment(_experiment_of(_EXPERIMENT.from_query(query)))
+
+
+def parse_get_experiment_by_name(query: Query) -> GetExperimentByName:
+    """The query of ``experiments/get-by-name``."""
+    return GetExperimentByName(required(_BY_NAME.from_query(query), "experiment_name"))
+
+
+def parse_search_experiments(body: bytes) -> SearchExperiments:
+    """The body of ``experiments/search``, as MLflow's clients send it."""
+    return _search_of(_SEARCH.from_body(body))
+
+
+def parse_search_experiments_query(query: Query) -> SearchExperiments:
+    """The query of ``experiments/search``, as MLflow's UI sends it."""
+    return _search_of(_SEARCH.from_query(query))
+
+
+def parse_update_experiment(body: bytes) -> UpdateExperiment:
+    """The body of ``experiments/update``."""
+    got = _UPDATE.from_body(body)
+    experiment_id = _experiment_of(got)
+    new_name: str = required(got, "new_name")
+    rules.check_experiment_name(new_name, "new_name")
+    return UpdateExperiment(experiment_id, new_name)
+
+
+def parse_delete_experiment(body: bytes) -> DeleteExperiment:
+    """The body of ``experiments/delete``."""
+    return DeleteExperiment(_experiment_of(_EXPERIMENT.from_body(body)))
+
+
+def parse_restore_experiment(body: bytes) -> RestoreExperiment:
+    """The body of ``experiments/restore``."""
+    return RestoreExperiment(_experiment_of(_EXPERIMENT.from_body(body)))
+
+
+def parse_set_experiment_tag(body: bytes) -> SetExperimentTag:
+    """The body of ``experiments/set-experiment-tag``."""
+    got = _TAG.from_body(body)
+    experiment_id = _experiment_of(got)
+    key: str = required(got, "key")
+    value: str = got.get("value") or ""
+    rules.check_experiment_tag(key, value)
+    return SetExperimentTag(experiment_id, key, value)
+
+
+def parse_delete_experiment_tag(body: bytes) -> DeleteExperimentTag:
+    """The body of ``experiments/delete-experiment-tag``."""
+    got = _TAG.from_body(body)
+    return DeleteExperimentTag(_experiment_of(got), required(got, "key"))
+
+
+def _experiment_of(got: dict[str, Any]) -> int:
+    return rules.experiment_id(required(got, "experiment_id"))
+
+
+def _search_of(got: dict[str, Any]) -> SearchExperiments:
+    return SearchExperiments(
+        # Stock reads an unset max_results as 0 and refuses it.
+        max_results=rules.search_size(got.get("max_results") or 0),
+        name_clauses=name_clauses(got.get("filter") or ""),
+        order_by=experiment_order(got.get("order_by") or []),
+        view_type=got.get("view_type") or "ACTIVE_ONLY",
+        page_token=got.get("page_token") or None,
+    )
+
+
+def name_clauses(filter_string: str) -> list[NameClause]:
+    """The clauses of an experiments filter, none where it is empty; 400 for what this release cannot search by.
+
+    Read as stock reads it: operators in upper case, values in single or double quotes without any escape.
+    """
+    clauses: list[NameClause] = []
+    conditions = filter_string.strip()
+    at = 0
+    while at < len(conditions) or (filter_string and not clauses):
+        if clauses:
+            conjunction = _AND.match(conditions, at)
+            if conjunction is None:
+                raise _filter_error(filter_string, at)
+            at = conjunction.end()
+        clause = _CLAUSE.match(conditions, at)
+        if clause is None or len(clauses) == MAX_CLAUSES or len(conditions) > MAX_FILTER:
+            raise _filter_error(filter_string, at)
+        clauses.append(NameClause(clause["operator"], clause["value"][1:-1]))
+        at = clause.end()
+    return clauses
+
+
+def _filter_error(filter_string: str, at: int) -> RequestError:
+    why = (
+        f"not understood from character {at} on. Experiments are searched by name = 'x', name != 'x', name LIKE 'x' and "
+        f"name ILIKE 'x', joined by AND, {MAX_CLAUSES} at most; other clauses come with a later release."
+    )
+    return refused("filter", filter_string, why)
+
+
+def experiment_order(order_by: list[str]) -> list[tuple[str, bool]]:
+    """The (attribute, ascending) pairs of an ``order_by``, completed as stock does so that no two experiments tie."""
+    if not order_by:
+        return [("creation_time", False), ("experiment_id", True)]
+    ascending: dict[str, bool] = {}  # an attribute given again orders nothing more
+    for at, clause in enumerate(order_by):
+        found = _ORDER.fullmatch(clause)
+        if found is None:
+            why = f"expected one of {', '.join(ORDER_ATTRIBUTES)}, followed by ASC, DESC or nothing"
+            raise refused(f"order_by[{at}]", clause, why)
+        ascending.setdefault(found["attribute"], (found["way"] or "ASC").upper() == "ASC")
+    ascending.setdefault("experiment_id", False)
+    return list(ascending.items())

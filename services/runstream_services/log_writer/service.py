@@ -1,0 +1,158 @@
+"""The log writer: takes what arrived on the bus, appends it in one commit, tells the senders what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import asyncpg
+import structlog
+
+from runstream_projections.decisions import ACCEPTED
+from runstream_schemas.errors import Conflict, InvalidEvent, RequestError, Unavailable
+from runstream_schemas.positions import Head
+from runstream_services.adapters import postgres_log
+from runstream_services.adapters.in_process_bus import InProcessBus
+from runstream_services.adapters.postgres import Line
+from runstream_services.log_tail import LogTail
+from runstream_services.log_writer.core import number, without
+from runstream_services.ports import CoDecider, Delivery, Outcome, Recorded
+
+log = structlog.get_logger()
+
+#: One append takes what has arrived, up to these bounds; it never waits for more.
+MAX_EVENTS: Final = 2_000
+MAX_BYTES: Final = 8 << 20
+
+#: Tries after PostgreSQL went away: quick at first, then this far apart.
+LONGEST_PAUSE_S: Final = 1.0
+
+
+class LogWriter:
+    """Appends the events of one bus, one batch at a time, and decides them in the same commit."""
+
+    def __init__(
+        self, bus: InProcessBus, line: Line, decider: CoDecider, tail: LogTail, now_us: Callable[[], int]
+    ) -> None:
+        self._bus = bus
+        self._line = line
+        self._decider = decider
+        self._tail = tail
+        self._now_us = now_us
+        self._head: Head | None = None
+        self._origin_id = 0
+        self._next_offset = 0
+        self.appended = 0
+        self.dead_lettered = 0
+
+    async def run(self) -> None:
+        """Append until the bus is closed and drained."""
+        while batch := await self._bus.receive(MAX_EVENTS, MAX_BYTES):
+            # A sender whose deadline passed was told that its event may take effect; not appending it is kinder.
+            await self.append([d for d in batch if d.outcome is None or not d.outcome.done()])
+
+    async def append(self, deliveries: Sequence[Delivery]) -> None:
+        """Append ``deliveries``, however often it takes; what can never be appended becomes a dead letter."""
+        pause_s = 0.02
+        while deliveries:
+            try:
+                async with self._line.use("appending to the log") as connection:
+                    await self._append_once(connection, deliveries)
+                return
+            except Unavailable as error:
+                log.warning("the log is away", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
+                self._head = None
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                deliveries = [d for d in deliveries if d.outcome is None or not d.outcome.done()]
+            except Conflict as error:
+                log.warning("another process moved the log", reason=str(error))
+                self._head = None
+            except (asyncpg.PostgresError, InvalidEvent, ValueError) as error:
+                deliveries = await self._isolate(deliveries, error)
+
+    async def _append_once(self, connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> None:
+        if self._head is None:
+            # After a failure nobody knows whether the last append took effect: the log itself does.
+            self._head = await self._resume(connection)
+            deliveries = await self._settle_repeats(connection, deliveries)
+        if not deliveries:
+            return
+        try:
+            await self._commit(connection, self._head, deliveries)
+        except asyncpg.UniqueViolationError as error:
+            if error.table_name != "event_ids":
+                raise
+            fresh = await self._settle_repeats(connection, deliveries)
+            if fresh:
+                await self._commit(connection, self._head, fresh)
+            await self._settle_repeats(connection, [d for d in deliveries if d not in fresh])
+
+    async def _resume(self, connection: asyncpg.Connection) -> Head:
+        self._origin_id, self._next_offset = await postgres_log.open_origin(connection, self._bus.origin)
+        await self._decider.reset()
+        head = await postgres_log.read_head(connection)
+        self._tail.reach(head.position)
+        return head
+
+    async def _commit(self, connection: asyncpg.Connection, before: Head, deliveries: Sequence[Delivery]) -> None:
+        draft = await self._decider.draft(before.position, deliveries)
+        numbered = number(before, self._bus.origin, deliveries, self._now_us())
+        next_offset = deliveries[-1].offset + 1
+        await postgres_log.append(
+            connection,
+            before,
+            numbered,
+            deliveries,
+            (self._origin_id, self._next_offset, next_offset),
+            self._decider.lease,
+            draft.statements,
+        )
+        self._head, self._next_offset = numbered.head, next_offset
+        self.appended += len(deliveries)
+        self._decider.accept(draft)
+        recorded = []
+        for position, delivery in enumerate(deliveries, before.position + 1):
+            decision = draft.decisions.get(position, ACCEPTED)
+            event = Recorded(position, delivery.envelope, delivery.event, decision, position in draft.releases)
+            recorded.append(event)
+            if delivery.outcome is not None and not delivery.outcome.done():
+                delivery.outcome.set_result(Outcome(position, decision))
+        self._tail.extend(recorded)
+
+    async def _settle_repeats(
+        self, connection: asyncpg.Connection, deliveries: Sequence[Delivery]
+    ) -> list[Delivery]:
+        """Give repeats of events in the log the first one's outcome; return the others."""
+        known = await postgres_log.positions_of(connection, [d.envelope.id for d in deliveries])
+        fresh, repeats = without(deliveries, known)
+        decided = await self._decider.decided([known[d.envelope.id] for d in repeats if d.envelope.id in known])
+        for delivery in repeats:
+            position = known.get(delivery.envelope.id)
+            if position is not None and delivery.outcome is not None and not delivery.outcome.done():
+                delivery.outcome.set_result(Outcome(position, decided.get(position, ACCEPTED)))
+        return fresh
+
+    async def _isolate(self, deliveries: Sequence[Delivery], error: Exception) -> Sequence[Delivery]:
+        """Halve a batch that can never be appended until the event at fault is alone, then dead-letter that one."""
+        self._head = None
+        if len(deliveries) > 1:
+            middle = len(deliveries) // 2
+            await self.append(deliveries[:middle])
+            return deliveries[middle:]
+        [delivery] = deliveries
+        reason = f"{type(error).__name__}: {error}"
+        log.error("an event cannot be stored", event_id=str(delivery.envelope.id), reason=reason)
+        async with self._line.use("writing a dead letter") as connection:
+            self._head = await self._resume(connection)
+            await postgres_log.dead_letter(
+                connection, (self._origin_id, self._next_offset), delivery, reason, self._now_us()
+            )
+            self._next_offset = delivery.offset + 1
+        self.dead_lettered += 1
+        if delivery.outcome is not None and not delivery.outcome.done():
+            delivery.outcome.set_exception(
+                RequestError("INVALID_PARAMETER_VALUE", f"the event cannot be stored, it is a dead letter: {reason}")
+            )
+        return ()

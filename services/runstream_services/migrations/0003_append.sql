@@ -1,0 +1,46 @@
+-- One append, one call, one commit: the head and the origin move by compare-and-set, or nothing does.
+--   RS001 the head is not the one expected      RS002 the origin's next offset is not the one expected
+--   RS003 the decisions' checkpoint or lease is not the one expected
+--   23505 an event id is in the log already (the caller leaves it out and appends again)
+-- With a decider, its checkpoint moves along: what it decided commits with what it decided on.
+create function append_events(
+    head_position bigint, head_chain bytea, origin integer, origin_next bigint, origin_then bigint, at bigint,
+    ids uuid[], streams text[], types text[], versions smallint[], actors text[], sent bigint[],
+    writers text[], sequences bigint[], offsets bigint[], payloads bytea[], hashes bytea[], chains bytea[],
+    decider_version integer, decider_owner uuid, decider_epoch bigint
+) returns void language plpgsql as $$
+declare
+    n    constant bigint := cardinality(ids);
+    room bigint;
+begin
+    update log_head set position = head_position + n, chain = coalesce(chains[n], head_chain), recorded_at = at
+     where position = head_position and chain = head_chain
+    returning partitioned_to into room;
+    if not found then
+        raise exception 'the head of the log is no longer at %', head_position using errcode = 'RS001';
+    end if;
+    update log_origins set next_offset = origin_then where id = origin and next_offset = origin_next;
+    if not found then
+        raise exception 'origin % does not continue at offset %', origin, origin_next using errcode = 'RS002';
+    end if;
+    if room <= head_position + n then
+        perform extend_event_log(head_position + n);
+    end if;
+    insert into event_ids (event_id, position)
+    select id, head_position + i from unnest(ids) with ordinality as t (id, i);
+    insert into event_log (position, recorded_at, sent_at, origin_offset, sequence, origin_id, version, event_id,
+                           stream, type, actor, writer, payload_sha256, chain, payload)
+    select head_position + i, at, t.sent, t.off, t.seq, origin, t.version, t.id,
+           t.stream, t.type, t.actor, t.writer, t.hash, t.chain, t.payload
+      from unnest(ids, streams, types, versions, actors, sent, writers, sequences, offsets, payloads, hashes, chains)
+           with ordinality as t (id, stream, type, version, actor, sent, writer, seq, off, payload, hash, chain, i);
+    if decider_version is not null then
+        update projections set position = head_position + n
+         where name = 'decisions' and version = decider_version and position = head_position
+           and owner = decider_owner and epoch = decider_epoch;
+        if not found then
+            raise exception 'decisions_v% does not stand at % for this owner', decider_version, head_position
+                using errcode = 'RS003';
+        end if;
+    end if;
+end $$;

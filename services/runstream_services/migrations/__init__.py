@@ -1,0 +1,1 @@
+"""Numbered SQL files; see ``adapters/postgres_schema.py``."""

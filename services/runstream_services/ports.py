@@ -1,0 +1,95 @@
+"""What the services ask of each other and of the servers behind them; adapters and services implement these."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from runstream_projections.decisions import Decision
+from runstream_projections.projection import Statement
+from runstream_schemas.envelope import Envelope
+from runstream_schemas.events import Event
+
+
+class Outcome(NamedTuple):
+    """What became of an emitted event: where it is in the log, and what was decided there."""
+
+    position: int
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Delivery:
+    """An event on its way from a bus to the log.
+
+    ``offset`` is its place at its origin. ``event`` is the decoded payload where the sender is in this process, so
+    that nobody decodes it twice. ``outcome`` is resolved for a sender that waits in this process.
+    """
+
+    offset: int
+    envelope: Envelope
+    event: Event
+    outcome: Future[Outcome] | None = None
+
+
+@dataclass(slots=True)
+class Recorded:
+    """An event of the log, decoded. ``decision`` is None where it must be looked up."""
+
+    position: int
+    envelope: Envelope
+    event: Event
+    decision: Decision | None = None
+    released: bool = field(default=False)  # deciding it released earlier, waiting events
+
+
+class Draft(NamedTuple):
+    """Decisions for events that are about to be appended, and the rows that store them."""
+
+    decisions: dict[int, Decision]
+    releases: frozenset[int]
+    statements: Sequence[Statement]
+    token: object
+
+
+class CoDecider(Protocol):
+    """Decides events in the transaction that appends them, so that one commit makes both durable."""
+
+    @property
+    def lease(self) -> tuple[int, str, int]:
+        """(version, owner, epoch) of the ``decisions`` checkpoint that this process holds."""
+
+    async def draft(self, after: int, deliveries: Sequence[Delivery]) -> Draft:
+        """Decide ``deliveries`` as the events right after position ``after``."""
+
+    def accept(self, draft: Draft) -> None:
+        """The draft was committed: later drafts build on it."""
+
+    async def decided(self, positions: Sequence[int]) -> dict[int, Decision]:
+        """Return the stored decisions among ``positions``; what is absent was accepted without a result."""
+
+    async def reset(self) -> None:
+        """Another process moved the log: forget cached state and catch up with the log's head."""
+
+
+class RunRegister(Protocol):
+    """Which runs exist, as decided."""
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the names of the decisions' tables."""
+
+    def knows_run(self, run_id: str) -> bool:
+        """Tell whether the run is certainly there; False says nothing."""
+
+
+class ReadSide(Protocol):
+    """How far the projections are."""
+
+    async def wait_for(self, names: Sequence[str], position: int, deadline_s: float) -> dict[str, str]:
+        """Wait until ``names`` contain the log up to ``position``; return the ending of each one's table names."""
+
+    def parked_at(self, stream: str) -> tuple[str, int] | None:
+        """The projection that cannot fold this stream, and the position that it stopped at."""

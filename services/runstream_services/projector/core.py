@@ -1,0 +1,71 @@
+"""What the projector decides: which events take effect and in which order, and how long to coalesce. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from runstream_projections.projection import Effective
+from runstream_services.ports import Recorded
+
+#: A change holds at most so many events, or so much payload.
+MAX_EVENTS: Final = 5_000
+MAX_BYTES: Final = 8 << 20
+
+
+class Decided(NamedTuple):
+    """A row of the decisions: what became of the event at ``position``, and at which position."""
+
+    position: int
+    verdict: str
+    decided_at: int | None
+    result: int | None
+
+
+def effective(events: Sequence[Recorded]) -> list[Effective]:
+    """Return what takes effect of events that carry their decisions and released nothing."""
+    return [
+        Effective(e.position, e.envelope.stream, e.event, e.decision.result)
+        for e in events
+        if e.decision is not None and e.decision.verdict == "accepted"
+    ]
+
+
+def effective_in_order(
+    events: Sequence[Recorded], decided: Iterable[Decided], late: Iterable[Recorded]
+) -> list[Effective]:
+    """Return what takes effect in a stretch of the log: the log minus the rejected.
+
+    An event that waited takes effect right after the event it waited for, at that position. ``late`` are such events
+    from before the stretch; those within it are among ``events``.
+    """
+    rows = {row.position: row for row in decided}
+    ordered: list[tuple[int, int, Effective]] = []
+    for event in (*events, *late):
+        row = rows.get(event.position)
+        if row is not None and row.verdict != "accepted":
+            continue
+        at = event.position if row is None or row.decided_at is None else row.decided_at
+        result = None if row is None else row.result
+        ordered.append((at, event.position, Effective(at, event.envelope.stream, event.event, result)))
+    # What waited has a lower position than what released it, and comes after it all the same.
+    ordered.sort(key=lambda entry: (entry[0], entry[1] != entry[0], entry[1]))
+    return [entry for _, _, entry in ordered]
+
+
+@dataclass(frozen=True, slots=True)
+class Coalescing:
+    """How long changes are gathered while nobody waits to read them.
+
+    At least ``least_s``, since many events make one change; longer while changes are dear: the projector then takes
+    about a quarter of the time for itself, up to ``most_s``.
+    """
+
+    least_s: float = 0.05
+    most_s: float = 0.5
+    pause_per_work: float = 3.0
+
+    def pause_s(self, last_change_s: float) -> float:
+        """Return how long to gather after a change that took ``last_change_s``."""
+        return min(self.most_s, max(self.least_s, self.pause_per_work * last_change_s))

@@ -1,0 +1,266 @@
+"""The projector: folds the decided log into the read projections, one change for many events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+import structlog
+
+from runstream_projections import decision_tables
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Batch, Effective, Statement, suffix_of
+from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient, Unavailable
+from runstream_services.adapters import postgres_log, postgres_projections
+from runstream_services.adapters.postgres import Line
+from runstream_services.adapters.postgres_projections import Standing
+from runstream_services.log_tail import LogTail
+from runstream_services.projector.core import (
+    MAX_BYTES,
+    MAX_EVENTS,
+    Coalescing,
+    Decided,
+    effective,
+    effective_in_order,
+)
+
+log = structlog.get_logger()
+
+#: How often the log is looked at when nothing says that it grew (it may grow in another process).
+POLL_S: Final = 0.1
+
+
+class Projector:
+    """Owns the live versions of the read projections and keeps them at the head of the log."""
+
+    def __init__(
+        self, line: Line, tail: LogTail, owner: str, *, by_force: bool, coalescing: Coalescing | None = None
+    ) -> None:
+        self._line = line
+        self._tail = tail
+        self._owner = owner
+        self._by_force = by_force
+        self._coalescing = coalescing or Coalescing()
+        self._standing: dict[str, Standing] = {}
+        self._parked: dict[str, dict[str, int]] = {}
+        self._changed: asyncio.Future[None] | None = None
+        self._hurry = asyncio.Event()
+        self._last_change_s = 0.0
+        self._stopping = False
+        self.folded = 0
+
+    # What readers ask
+
+    def standing(self, name: str) -> Standing | None:
+        """The version of a projection that is read, and how far it is; None before the first look."""
+        return self._standing.get(name)
+
+    def parked_at(self, stream: str) -> tuple[str, int] | None:
+        """The projection that cannot fold this stream, and the position that it stopped at."""
+        for name, streams in self._parked.items():
+            if stream in streams:
+                return name, streams[stream]
+        return None
+
+    async def wait_for(self, names: Sequence[str], position: int, deadline_s: float) -> dict[str, str]:
+        """Wait until ``names`` contain the log up to ``position``; return the ending of each one's table names.
+
+        Raises :class:`Unavailable` after ``deadline_s``.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    standing = [self._standing.get(name) for name in names]
+                    if all(s is not None and s.position >= position for s in standing):
+                        return {s.name: s.suffix for s in standing if s is not None}
+                    self._hurry.set()
+                    if self._changed is None or self._changed.done():
+                        self._changed = asyncio.get_running_loop().create_future()
+                    await asyncio.shield(self._changed)
+        except TimeoutError:
+            behind = ", ".join(n for n in names if n not in self._standing or self._standing[n].position < position)
+            raise Unavailable(f"{behind} did not reach position {position} within {deadline_s:g} s") from None
+
+    # The loop
+
+    async def run(self) -> None:
+        """Fold until told to stop; after a failure of PostgreSQL or of the lease, look at where things stand again."""
+        pause_s = 0.05
+        while not self._stopping:
+            try:
+                async with self._line.use("taking over the projections") as connection:
+                    await self._take_over(connection)
+                pause_s = 0.05
+                while not self._stopping:
+                    await self._step()
+            except (Transient, CheckpointMoved) as error:
+                log.warning("the projector starts over", reason=str(error), retry_in_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(1.0, 2 * pause_s)
+
+    def stop(self) -> None:
+        """Finish the change in hand and return from ``run``."""
+        self._stopping = True
+        self._hurry.set()
+
+    async def _take_over(self, connection: asyncpg.Connection) -> None:
+        taken = await postgres_projections.take(connection, list(PROJECTIONS), self._owner, by_force=self._by_force)
+        if len(taken) < len(PROJECTIONS):
+            raise CheckpointMoved("another process holds the projections; standing by")
+        self._standing = {s.name: s for s in taken}
+        self._parked = {name: {} for name in PROJECTIONS}
+        rows = await connection.fetch(
+            "select p.name, p.stream, min(p.position) from parked_events p join projections using (name, version) "
+            "where state = 'live' group by 1, 2"
+        )
+        for name, stream, position in rows:
+            self._parked[name][stream] = position
+        self._wake()
+
+    async def _step(self) -> None:
+        """Bring the projections that are furthest behind one change forward."""
+        positions = {s.position for s in self._standing.values()}
+        position = min(positions)
+        group = [s for s in self._standing.values() if s.position == position]
+        next_stop = min(positions - {position}, default=None)
+        if next_stop is None:
+            await self._gather(position)
+        async with self._line.use("folding the log") as connection:
+            batch = await self._next(connection, position, next_stop)
+            if batch is None:
+                return
+            started = time.perf_counter()
+            events, end = batch
+            await self._change(connection, group, events, end)
+            self._last_change_s = time.perf_counter() - started
+        self.folded += end - position
+        self._tail.forget_through(min(s.position for s in self._standing.values()))
+
+    async def _gather(self, position: int) -> None:
+        """Wait for events, then for more of them, unless somebody waits to read."""
+        if self._tail.head <= position:
+            self._hurry.clear()
+            await self._tail.wait_past(position, POLL_S)
+        if self._tail.head - position < MAX_EVENTS and not self._hurry.is_set():
+            try:
+                async with asyncio.timeout(self._coalescing.pause_s(self._last_change_s)):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pass
+        self._hurry.clear()
+
+    async def _next(
+        self, connection: asyncpg.Connection, position: int, up_to: int | None
+    ) -> tuple[list[Effective], int] | None:
+        """Return what takes effect next and the position it reaches, None where the log ends here."""
+        recent = self._tail.after(position, MAX_EVENTS, MAX_BYTES)
+        if recent is not None and up_to is not None:
+            recent = [e for e in recent if e.position <= up_to]
+        if recent and not any(e.released or e.decision is None for e in recent):
+            return effective(recent), recent[-1].position
+        row = await connection.fetchrow(
+            "select version, position from projections where name = $1 and state = 'live'", decision_tables.NAME
+        )
+        decided_to = row["position"] if up_to is None else min(up_to, row["position"])
+        self._tail.reach(decided_to)
+        return await read_effective(connection, suffix_of(row["version"]), position, decided_to)
+
+    async def _change(
+        self, connection: asyncpg.Connection, group: Sequence[Standing], events: list[Effective], end: int
+    ) -> None:
+        """Fold and commit; what cannot be folded is found by halving, and parked."""
+        try:
+            statements, parked = self._fold(group, events)
+            moved = await postgres_projections.move(connection, self._owner, group, end, [*statements, *parked])
+        except RunstreamError:
+            raise
+        except (OSError, asyncpg.InterfaceError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            if isinstance(error, asyncpg.PostgresError) and postgres_is_transient(error):
+                raise
+            await self._halve(connection, group, events, end, error)
+            return
+        self._standing.update({s.name: s for s in moved})
+        self._wake()
+
+    def _fold(self, group: Sequence[Standing], events: list[Effective]) -> tuple[list[Statement], list[Statement]]:
+        statements: list[Statement] = []
+        parked: list[Statement] = []
+        everything = Batch(events)
+        for standing in group:
+            batch, streams = everything, self._parked[standing.name]
+            if streams:
+                batch = Batch([e for e in events if e.stream not in streams])
+                parked += [
+                    _park(standing, e, f"behind position {streams[e.stream]}") for e in events if e.stream in streams
+                ]
+            statements += PROJECTIONS[standing.name].fold(batch, standing.suffix)
+        return statements, parked
+
+    async def _halve(
+        self,
+        connection: asyncpg.Connection,
+        group: Sequence[Standing],
+        events: list[Effective],
+        end: int,
+        error: Exception,
+    ) -> None:
+        if len(group) > 1:
+            for standing in group:
+                await self._change(connection, [standing], events, end)
+            return
+        [standing] = group
+        # Events of one position (a run's creation and what waited for it) stay together: a checkpoint cannot part them.
+        places = sorted({e.position for e in events})
+        if len(places) > 1:
+            middle = places[len(places) // 2 - 1]
+            first = [e for e in events if e.position <= middle]
+            await self._change(connection, group, first, middle)
+            second = [e for e in events if e.position > middle]
+            await self._change(connection, [self._standing[standing.name]], second, end)
+            return
+        log.error("an event cannot be folded", projection=standing.name, position=end, reason=repr(error))
+        for event in events:
+            self._parked[standing.name].setdefault(event.stream, event.position)
+        parked = [_park(standing, e, repr(error)) for e in events]
+        moved = await postgres_projections.move(connection, self._owner, group, end, parked)
+        self._standing.update({s.name: s for s in moved})
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+
+async def read_effective(
+    connection: asyncpg.Connection, decisions_suffix: str, after: int, up_to: int
+) -> tuple[list[Effective], int] | None:
+    """Read the next events that take effect, as decided up to ``up_to``, and the position they reach."""
+    page = await postgres_log.read_after(connection, after, MAX_EVENTS, up_to=up_to)
+    if page.end == after:
+        return None
+    rows = await connection.fetch(decision_tables.DECIDED.replace("_vN", decisions_suffix), after, page.end)
+    decided = [Decided(*row) for row in rows]
+    late = await postgres_log.read_at(connection, [d.position for d in decided if d.position <= after])
+    # A decision taken after this stretch is not yet one: the event still waits where the stretch ends.
+    settled = [
+        d if d.decided_at is None or d.decided_at <= page.end else d._replace(verdict="waiting") for d in decided
+    ]
+    return effective_in_order(page.events, settled, late), page.end
+
+
+def postgres_is_transient(error: asyncpg.PostgresError) -> bool:
+    """Tell an error of the server's state from one of the data."""
+    return (error.sqlstate or "")[:2] in ("08", "53", "57", "40", "55")
+
+
+def _park(standing: Standing, event: Effective, reason: str) -> Statement:
+    return Statement(
+        "insert into parked_events (name, version, position, stream, reason) values ($1, $2, $3, $4, $5) "
+        "on conflict do nothing",
+        (standing.name, standing.version, event.position, event.stream, reason.replace("\0", "\\0")),
+    )
