@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from runstream import __version__
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Runstream: experiment tracking on an event log.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback(invoke_without_command=True)
@@ -35,9 +36,7 @@ def up(
     _server().up(**{name: value for name, value in given.items() if value is not None})
 
 
-def _server():  # type: ignore[no-untyped-def]
-    import importlib  # noqa: PLC0415 -- only server commands pay for it
-
+def _server() -> Any:
     try:
         return importlib.import_module("runstream_services.cli")
     except ImportError as error:

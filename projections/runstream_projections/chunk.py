@@ -47,10 +47,6 @@ Words: TypeAlias = npt.NDArray[np.uint64]
 MAX_POINTS: Final = 1 << 24
 MAX_DIRECTORY_BYTES: Final = 1 << 26
 
-#: zstd levels: 3 makes blocks of round numbers 5 % smaller than 1, and costs 10 % more time.
-TAIL_LEVEL: Final = 1
-BLOCK_LEVEL: Final = 3
-
 VERSION: Final = 1
 _ENVELOPE: Final = struct.Struct("<BI")
 _LENGTHS: Final = struct.Struct("<III")
@@ -250,8 +246,9 @@ _zstd: Final = _Zstd()
 
 
 def encode(chunk: Chunk, level: int) -> bytes:
-    """The bytes of a chunk, exact for every 64-bit integer and every bit of a double; ``level`` is zstd's.
+    """The bytes of a chunk, exact for every 64-bit integer and every bit of a double.
 
+    ``level`` is zstd's: to random doubles 1 and 3 do the same, rounded ones are 6 % smaller with 3 for 20 % more time.
     Raises InvalidEvent for more points or names than a chunk may hold, and for a name that is not valid Unicode.
     """
     fields: list[tuple[str | None, ...]] = list(zip(*chunk.series, strict=True)) or [()] * 4
@@ -296,7 +293,6 @@ def _integers(column: Integers, level: int) -> bytes:
 
 
 def _progressions(column: Integers, starts: Integers, level: int) -> bytes:
-    column = np.ascontiguousarray(column, np.int64)
     if len(starts) == len(column):
         return _integers(column, level) + _integers(column[:0], level)
     # Unsigned, so that a change from the least to the greatest integer wraps around and back.

@@ -169,7 +169,7 @@ def _merge_loose(groups: Sequence[_Group]) -> Merge | None:
                     break
                 points, stop = points + older.points, stop + 1
             # One small row alone is as good as its copy.
-            if stop - start > 1 or (newest.level == 0 and points > BLOCK_POINTS):
+            if stop - start > 1 or points > BLOCK_POINTS:
                 taken = newest_first[start:stop][::-1]
-                return _merge_of(taken, max(1, taken[0].level))
+                return _merge_of(taken, max(1, *(group.level for group in taken)))
     return None

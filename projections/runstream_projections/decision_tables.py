@@ -6,13 +6,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from runstream_projections.decisions import (
-    Changes,
-    Claim,
-    experiment_owner,
-    key_hash,
-)
-from runstream_projections.projection import Statement
 from runstream_schemas.events import (
     ExperimentCreated,
     ExperimentEnsured,
@@ -23,6 +16,14 @@ from runstream_schemas.events import (
     RunTagDeleted,
 )
 from runstream_schemas.ids import RUN_PREFIX, run_of
+
+from runstream_projections.decisions import (
+    Changes,
+    Claim,
+    experiment_owner,
+    key_hash,
+)
+from runstream_projections.projection import Statement
 
 NAME: Final = "decisions"
 REVISION: Final = 1
@@ -133,7 +134,8 @@ def changes_to_statements(changes: Changes, suffix: str) -> list[Statement]:
     rows = changes.decisions
     add(
         "insert into decisions_vN (position, verdict, decided_at, waits_for, code, message, result) "
-        "select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bigint[])",
+        "select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], "
+        "$7::bigint[])",
         list(rows),
         [d.verdict for d in rows.values()],
         [None if d.verdict == "waiting" else position for position, d in rows.items()],

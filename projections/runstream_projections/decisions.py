@@ -256,7 +256,9 @@ class _Court:
         refusal = self.refusal(claim)
         run = self.run(run_of(claim.stream))
         if isinstance(event, RunDeleted | RunRestored) and run is not None:
-            self.changes.runs[run_of(claim.stream)] = run._replace(lifecycle=Lifecycle(isinstance(event, RunDeleted), at))
+            self.changes.runs[run_of(claim.stream)] = run._replace(
+                lifecycle=Lifecycle(isinstance(event, RunDeleted), at)
+            )
             return ACCEPTED
         if refusal is not None:
             return refusal
@@ -285,8 +287,7 @@ class _Court:
 
     def experiment_named(self, claim: Claim, event: ExperimentCreated | ExperimentEnsured, at: int) -> Decision:
         known = self.named(event.name)
-        ensured = isinstance(event, ExperimentEnsured)
-        if known is not None and not ensured:
+        if known is not None and isinstance(event, ExperimentCreated):
             message = f"Experiment(name={event.name}) already exists, with id {known}."
             experiment = self.experiment(known)
             if experiment is not None and experiment.lifecycle.deleted:
@@ -297,7 +298,7 @@ class _Court:
             self.changes.next_experiment_id += 1
             self.changes.experiments[known] = Experiment(event.name, Lifecycle(False, at))
             self.changes.names[event.name] = known
-        if ensured:
+        if isinstance(event, ExperimentEnsured):
             self.changes.ensured[claim.event_id] = known
         else:
             for key in event.tags:

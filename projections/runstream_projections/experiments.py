@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from runstream_projections.projection import Batch, Projection, Statement
 from runstream_schemas.events import (
     EXPERIMENT_EVENTS,
     ExperimentCreated,
@@ -16,6 +15,8 @@ from runstream_schemas.events import (
     ExperimentTagDeleted,
     ExperimentTagSet,
 )
+
+from runstream_projections.projection import Batch, Projection, Statement
 
 
 @dataclass(slots=True)

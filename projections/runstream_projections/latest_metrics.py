@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+from runstream_schemas.events import RunLogged
 
 from runstream_projections.chunk import Chunk, Integers
 from runstream_projections.projection import Batch, Projection, Statement
-from runstream_schemas.events import RunLogged
 
 Latest = tuple[str, float, int, int]
 

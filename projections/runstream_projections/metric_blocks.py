@@ -7,13 +7,15 @@ points, so that tables compacted differently are equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
-from runstream_projections.chunk import Chunk, decode, encode
-from runstream_projections.projection import Batch, Projection, Row, Statement
 from runstream_schemas.events import RunLogged
+
+from runstream_projections.chunk import Chunk, decode, encode
+from runstream_projections.compaction import Block
+from runstream_projections.projection import Batch, Projection, Row, Statement
 
 #: zstd levels: the tail is written on the way of the log, a block once or a few times in its life.
 TAIL_LEVEL: Final = 1
@@ -46,17 +48,58 @@ def fold(batch: Batch, suffix: str) -> list[Statement]:
 def history_query(suffix: str) -> str:
     """The chunks that may hold points of a key, in log order. Arguments: run id, key, least timestamp."""
     return (
-        f"select data from (select merged_to as position, part, data from metric_blocks{suffix} "
+        f"select data from (select since as position, part, data from metric_blocks{suffix} "
         "where run_id = $1 and key_first <= $2 and key_last >= $2 and max_timestamp >= $3 "
         f"union all select position, 0, data from metric_tail{suffix} where run_id = $1 and max_timestamp >= $3) rows "
         "order by position, part"
     )
 
 
+def rows_query(suffix: str) -> str:
+    """The rows of a run as compaction plans with them, in log order. Argument: run id."""
+    return (
+        f"select since as position, part, level, points, length(data) as bytes from metric_blocks{suffix} "
+        f"where run_id = $1 union all select position, 0, 0, points, length(data) from metric_tail{suffix} "
+        "where run_id = $1 order by 1, 2"
+    )
+
+
+def chunks_query(suffix: str) -> str:
+    """The chunks of some groups of a run, in log order. Arguments: run id, tail positions, blocks' groups."""
+    return (
+        f"select data from (select since as position, part, data from metric_blocks{suffix} "
+        "where run_id = $1 and since = any($3::bigint[]) "
+        f"union all select position, 0, data from metric_tail{suffix} "
+        "where run_id = $1 and position = any($2::bigint[])) rows order by position, part"
+    )
+
+
+def replacement(suffix: str, run_id: str, since: int, level: int, blocks: Sequence[Block]) -> Statement:
+    """The statement that stores what a merge made."""
+    chunks = [block.chunk for block in blocks]
+    sql = (
+        f"insert into metric_blocks{suffix} "
+        "(run_id, since, part, level, points, min_timestamp, max_timestamp, key_first, key_last, data) "
+        "select $1, $2, t.* from (select part, $3::smallint, points, low, high, first, last, data from unnest("
+        "$4::integer[], $5::integer[], $6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::bytea[]) "
+        "as t (part, points, low, high, first, last, data)) t"
+    )
+    columns = (
+        list(range(len(blocks))),
+        [len(chunk) for chunk in chunks],
+        [int(chunk.timestamps.min()) for chunk in chunks],
+        [int(chunk.timestamps.max()) for chunk in chunks],
+        [block.key_first for block in blocks],
+        [block.key_last for block in blocks],
+        [encode(chunk, BLOCK_LEVEL) for chunk in chunks],
+    )
+    return Statement(sql, (run_id, since, level, *columns))
+
+
 def content(suffix: str) -> str:
     """Every chunk, run by run, in log order."""
     return (
-        f"select run_id, merged_to as position, part, data from metric_blocks{suffix} "
+        f"select run_id, since as position, part, data from metric_blocks{suffix} "
         f"union all select run_id, position, 0, data from metric_tail{suffix} order by 1, 2, 3"
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_projections.projection import Batch, Projection, Statement
 from runstream_schemas.events import RunLogged
+
+from runstream_projections.projection import Batch, Projection, Statement
 
 
 def fold(batch: Batch, suffix: str) -> list[Statement]:

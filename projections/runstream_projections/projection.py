@@ -12,10 +12,11 @@ from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
 
-from runstream_projections.chunk import Chunk
-from runstream_projections.metric_points import from_columns
 from runstream_schemas.events import Event, RunLogged
 from runstream_schemas.ids import run_of
+
+from runstream_projections.chunk import Chunk
+from runstream_projections.metric_points import from_columns
 
 Row = Sequence[Any]
 

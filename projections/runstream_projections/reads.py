@@ -74,8 +74,8 @@ def _experiment(suffixes: Suffixes) -> str:
         "select e.experiment_id, e.name, e.artifact_location, e.deleted, e.creation_time, e.last_update_time, "
         "t.keys as tag_keys, t.values as tag_values "
         f"from experiments{suffix} e left join lateral (select array_agg(key order by key) as keys, "
-        f"array_agg(value order by key) as values from experiment_tags{suffix} where experiment_id = e.experiment_id) t "
-        "on true "
+        f"array_agg(value order by key) as values from experiment_tags{suffix} "
+        "where experiment_id = e.experiment_id) t on true "
     )
 
 

@@ -92,7 +92,9 @@ def check(envelope: Envelope) -> None:
         raise Undecodable(f"event {envelope.id}: version or sent_at is out of range")
     for name in (envelope.type, envelope.stream, envelope.actor or "", envelope.writer or ""):
         if "\0" in name or len(name) > 1024:
-            raise Undecodable(f"event {envelope.id}: a NUL or over 1,024 characters in its type, stream, actor or writer")
+            raise Undecodable(
+                f"event {envelope.id}: a NUL or over 1,024 characters in its type, stream, actor or writer"
+            )
 
 
 def decode_payload(envelope: Envelope) -> Event:

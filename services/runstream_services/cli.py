@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import structlog
 import typer
 from pydantic import ValidationError
-
 from runstream_schemas.errors import StartupError
+
 from runstream_services import embedded
 from runstream_services.settings import Settings
 
@@ -32,9 +33,7 @@ def up(**given: Any) -> None:
 def _greet(address: str, settings: Settings) -> None:
     where = "your PostgreSQL" if settings.database_url else str(settings.data.resolve())
     typer.echo(
-        f"Runstream is ready on {address}, data in {where}\n"
-        f'    mlflow.set_tracking_uri("{address}")\n'
-        "Ctrl-C stops it."
+        f'Runstream is ready on {address}, data in {where}\n    mlflow.set_tracking_uri("{address}")\nCtrl-C stops it.'
     )
 
 
@@ -52,17 +51,5 @@ def _log_to_stderr(level: str) -> None:
             structlog.dev.ConsoleRenderer(colors=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(_Stderr()),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-class _Stderr:
-    def write(self, text: str) -> int:
-        import sys
-
-        return sys.stderr.write(text)
-
-    def flush(self) -> None:
-        import sys
-
-        sys.stderr.flush()

@@ -17,12 +17,13 @@ from uuid import UUID
 import msgspec
 import structlog
 import uvicorn
-
+from runstream_projections.metric_blocks import METRIC_BLOCKS
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import StartupError
 from runstream_schemas.events import CURRENT_VERSION, ExperimentCreated
 from runstream_schemas.ids import DEFAULT_EXPERIMENT_EVENT, EXPERIMENTS, uuid7
+
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line, Pool
@@ -33,6 +34,7 @@ from runstream_services.gateway.app import build
 from runstream_services.gateway.service import Gateway
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
+from runstream_services.projector.compactor import Compactor
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.service import Projector
 from runstream_services.settings import Settings
@@ -72,12 +74,13 @@ class Node:
         self.owner = str(boot)
         self.bus = InProcessBus(str(boot))
         self.tail = LogTail()
-        self._lines = [Line(database), Line(database, durable=False), Line(database, durable=False), Line(database)]
-        append, decide, fold, self._leases = self._lines
+        self._lines = [Line(database), *(Line(database, durable=False) for _ in range(4))]
+        append, decide, fold, compact, self._leases = self._lines
         self.pool = Pool(database, READERS)
         self.decider = Decider(decide, self.owner, by_force=alone)
         self.writer = LogWriter(self.bus, append, self.decider, self.tail, now_us)
-        self.projector = Projector(fold, self.tail, self.owner, by_force=alone)
+        self.compactor = Compactor(compact, lambda: self.projector.standing(METRIC_BLOCKS.name), time.monotonic)
+        self.projector = Projector(fold, self.tail, self.owner, by_force=alone, on_tail_row=self.compactor.added)
         self.gateway = Gateway(self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom)
 
     @asynccontextmanager
@@ -87,6 +90,7 @@ class Node:
             leases = tasks.create_task(self._keep_leases())
             writer = tasks.create_task(self.writer.run())
             projector = tasks.create_task(self.projector.run())
+            compactor = tasks.create_task(self.compactor.run())
             try:
                 await self._ensure_default_experiment()
                 yield
@@ -95,6 +99,8 @@ class Node:
                 await writer
                 self.projector.stop()
                 await projector
+                self.compactor.stop()
+                await compactor
                 leases.cancel()
         with contextlib.suppress(Exception):  # a lease that is not given up runs out by itself
             async with self._leases.use("giving up the leases") as connection:

@@ -24,6 +24,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from runstream_schemas.errors import StartupError
+
 from runstream_services.data_directory import (
     SOCKET_NAME,
     Account,
@@ -90,17 +91,17 @@ MAX_DEATHS: Final = 6
 STEADY_S: Final = 60.0
 
 #: Becomes the account, asks the kernel for a signal when the thread that started it ends, and turns into the program.
-#: A program of its own and not a preexec_fn, which may deadlock in a process with threads. The order matters: changing
-#: the user forgets the signal, and a parent that died before the request sends none.
+#: A program of its own and not a preexec_fn, which may deadlock in a process with threads. The order matters: the
+#: account may not be able to read our Python, becoming it forgets the signal, and a parent that is dead sends none.
 _LAUNCHER: Final = """
-import os, sys
+import ctypes, os, sys
 parent, uid, gid, death_signal = map(int, sys.argv[1:5])
+kernel = ctypes.CDLL(None)
 if uid >= 0:
     os.setgroups([]); os.setgid(gid); os.setuid(uid)
 os.umask(0o077)
 if sys.platform == "linux":
-    import ctypes
-    ctypes.CDLL(None).prctl(1, death_signal, 0, 0, 0)
+    kernel.prctl(1, death_signal, 0, 0, 0)
 if os.getppid() == parent:
     os.execv(sys.argv[5], sys.argv[5:])
 """

@@ -11,6 +11,7 @@ from runstream_projections.decisions import Decision
 from runstream_projections.projection import Statement
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.events import Event
+from runstream_schemas.positions import Head
 
 
 class Outcome(NamedTuple):
@@ -43,6 +44,15 @@ class Recorded:
     event: Event
     decision: Decision | None = None
     released: bool = field(default=False)  # deciding it released earlier, waiting events
+
+
+class Numbered(NamedTuple):
+    """Deliveries as the next rows of the log, one entry each in every column; ``head`` is the end they make."""
+
+    head: Head
+    payloads: list[bytes]
+    hashes: list[bytes]
+    chains: list[bytes]
 
 
 class Draft(NamedTuple):

@@ -17,7 +17,9 @@ class Settings(BaseSettings):
     data: Path = Field(Path("runstream-data"), description="directory that holds the database and the artifacts")
     host: str = Field("127.0.0.1", description="address to listen on; loopback only in this release")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    database_url: SecretStr | None = Field(None, description="a PostgreSQL >= 15 of your own in place of the embedded one")
+    database_url: SecretStr | None = Field(
+        None, description="a PostgreSQL >= 15 of your own in place of the embedded one"
+    )
     log_level: str = Field("warning", description="debug, info, warning or error")
 
     @field_validator("host")
@@ -28,5 +30,7 @@ class Settings(BaseSettings):
         except ValueError:
             loopback = False
         if not loopback:
-            raise ValueError(f"{host} is not a loopback address; this release has no authentication, so it serves no other")
+            raise ValueError(
+                f"{host} is not a loopback address; this release has no authentication, so it serves no other"
+            )
         return host

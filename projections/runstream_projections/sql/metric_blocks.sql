@@ -13,7 +13,7 @@ alter table metric_tail_vN alter column data set storage external;
 -- What compaction made of it: rows of one merge are sorted by key and time, and do not overlap.
 create table metric_blocks_vN (
     run_id        text     collate "C" not null,
-    merged_to     bigint   not null,                -- position of the last event in the merge
+    since         bigint   not null,                -- position of the oldest tail row merged into it
     part          integer  not null,                -- order of the rows of one merge
     level         smallint not null,
     points        integer  not null,
@@ -22,6 +22,6 @@ create table metric_blocks_vN (
     key_first     text     collate "C" not null,
     key_last      text     collate "C" not null,
     data          bytea    not null,
-    primary key (run_id, merged_to, part)
+    primary key (run_id, since, part)
 ) with (autovacuum_vacuum_scale_factor = 0.05);
 alter table metric_blocks_vN alter column data set storage external;

@@ -13,6 +13,7 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import Unavailable
 from runstream_schemas.events import Event
 from runstream_schemas.positions import Origin
+
 from runstream_services.ports import Delivery, Outcome
 
 
@@ -56,7 +57,7 @@ class InProcessBus:
             timer.cancel()
 
     async def receive(self, max_events: int, max_bytes: int) -> list[Delivery]:
-        """Return what has arrived, at least one event, as soon as there is one; empty when the bus is closed and drained."""
+        """Return what has arrived, as soon as there is something; nothing when the bus is closed and drained."""
         while not self._queue:
             if self._closed:
                 return []

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
-
 from runstream_schemas.errors import CheckpointMoved, HeadMoved, OriginMoved, RunstreamError, Unavailable
 
 SCHEMA: Final = "runstream"
@@ -66,7 +65,7 @@ def translated(doing: str) -> Iterator[None]:
         if (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES:
             raise Unavailable(f"{doing}: PostgreSQL says: {error}") from error
         raise
-    except (asyncpg.InterfaceError, OSError, EOFError, asyncio.TimeoutError) as error:
+    except (TimeoutError, asyncpg.InterfaceError, OSError, EOFError) as error:
         raise Unavailable(f"{doing}: PostgreSQL is away: {error or type(error).__name__}") from error
 
 

@@ -9,18 +9,15 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import zstandard
-
 from runstream_projections.projection import Statement
 from runstream_schemas.codec import MAX_ENVELOPE_BYTES, decode_payload, encode
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import LogCorrupt, OriginMoved, UnknownEventType
 from runstream_schemas.positions import Head, Origin
-from runstream_services.log_writer.core import Numbered
-from runstream_services.ports import Delivery, Recorded
 
-_APPEND: Final = (
-    "select append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
-)
+from runstream_services.ports import Delivery, Numbered, Recorded
+
+_APPEND: Final = f"select append_events({', '.join(f'${number}' for number in range(1, 22))})"
 _COLUMNS: Final = "position, event_id, type, version, stream, sent_at, payload, actor, writer, sequence"
 _decompressor = zstandard.ZstdDecompressor()
 
@@ -114,7 +111,8 @@ async def dead_letter(
         if moved != "UPDATE 1":
             raise OriginMoved(f"origin {origin_id} does not continue at offset {expected}")
         await connection.execute(
-            "insert into dead_letters (recorded_at, origin_id, origin_offset, reason, bytes) values ($1, $2, $3, $4, $5)",
+            "insert into dead_letters (recorded_at, origin_id, origin_offset, reason, bytes) "
+            "values ($1, $2, $3, $4, $5)",
             now_us,
             origin_id,
             delivery.offset,
@@ -130,16 +128,25 @@ async def positions_of(connection: asyncpg.Connection, ids: Sequence[UUID]) -> d
 
 
 class Page(NamedTuple):
-    """Events of a stretch of the log. ``end`` is its last position: events that this release cannot know are left out."""
+    """Events of a stretch of the log; ``end`` is its last position, whether or not that event could be read."""
 
     events: list[Recorded]
     end: int
 
 
 async def read_after(
-    connection: asyncpg.Connection, after: int, limit: int, *, up_to: int | None = None, max_bytes: int = 16 << 20
+    connection: asyncpg.Connection,
+    after: int,
+    limit: int,
+    *,
+    up_to: int | None = None,
+    max_bytes: int = 16 << 20,
+    strict: bool = False,
 ) -> Page:
-    """Return the next events in order: at most ``limit``, about ``max_bytes`` as stored, but one if there is one."""
+    """Return the next events in order: at most ``limit``, about ``max_bytes`` as stored, but one if there is one.
+
+    ``strict`` raises :class:`UnknownEventType` for one that this release does not know, in place of leaving it out.
+    """
     rows = await connection.fetch(
         f"select {_COLUMNS} from (select *, sum(coalesce(length(payload), 0)) over (order by position) as bytes "
         "from event_log where position > $1 and position <= $1 + $2 and position <= coalesce($3, position)) as page "
@@ -149,7 +156,7 @@ async def read_after(
         up_to,
         max_bytes,
     )
-    events = [event for row in rows if (event := recorded(row)) is not None]
+    events = [event for row in rows if (event := recorded(row, strict=strict)) is not None]
     return Page(events, rows[-1]["position"] if rows else after)
 
 
@@ -167,6 +174,11 @@ def envelope_of(row: asyncpg.Record) -> Envelope:
         payload = _decompressor.decompress(row["payload"], max_output_size=MAX_ENVELOPE_BYTES)
     except zstandard.ZstdError as error:
         raise LogCorrupt(f"the payload at position {row['position']} is damaged: {error}", row["position"]) from error
+    return header_of(row, payload)
+
+
+def header_of(row: asyncpg.Record, payload: bytes) -> Envelope:
+    """Return the envelope of a row around a payload."""
     return Envelope(
         id=row["event_id"],
         type=row["type"],
@@ -180,12 +192,14 @@ def envelope_of(row: asyncpg.Record) -> Envelope:
     )
 
 
-def recorded(row: asyncpg.Record) -> Recorded | None:
+def recorded(row: asyncpg.Record, *, strict: bool = False) -> Recorded | None:
     """Return the event of a row of the log, None where this release cannot know it."""
     if row["payload"] is None:
         return None
     envelope = envelope_of(row)
     try:
         return Recorded(row["position"], envelope, decode_payload(envelope))
-    except UnknownEventType:
+    except UnknownEventType as error:
+        if strict:
+            raise UnknownEventType(f"position {row['position']}: {error}") from error
         return None

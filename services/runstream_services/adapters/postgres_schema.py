@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-
 from runstream_schemas.errors import StartupError
+
 from runstream_services.adapters.postgres import SCHEMA, SERVICE_ROLE
 
 log = structlog.get_logger()
@@ -46,9 +46,7 @@ def migrations() -> list[tuple[int, str, str]]:
     return sorted(found)
 
 
-async def migrate(
-    connection: asyncpg.Connection, *, log_id: UUID, partition_events: int = PARTITION_EVENTS
-) -> bool:
+async def migrate(connection: asyncpg.Connection, *, log_id: UUID, partition_events: int = PARTITION_EVENTS) -> bool:
     """Bring the database to this release's schema; return whether the service role is in use.
 
     ``log_id`` names the log when this call makes it. Raises :class:`StartupError` where PostgreSQL is older than 15 or

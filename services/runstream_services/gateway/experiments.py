@@ -16,6 +16,7 @@ from runstream_schemas.events import (
     ExperimentTagSet,
 )
 from runstream_schemas.ids import EXPERIMENTS
+
 from runstream_services.gateway import render, requests_experiments
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token

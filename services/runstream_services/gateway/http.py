@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl
 
 import orjson
 import structlog
+from runstream_schemas.errors import RequestError, RunstreamError, Transient, invalid
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from runstream_schemas.errors import RequestError, RunstreamError, Transient, invalid
 from runstream_services.gateway.service import Gateway
 
 log = structlog.get_logger()

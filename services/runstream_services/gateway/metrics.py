@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-
 from runstream_projections.chunk import Points, decode, history
 from runstream_projections.metric_blocks import history_query
 from runstream_schemas.errors import invalid
+
 from runstream_services.gateway import render, requests_runs
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
@@ -43,7 +43,10 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
 def _index_after(points: Points, after: tuple[int, int, float]) -> int:
     """The index of the first point greater than ``after``, in the order of (timestamp, step, value), NaN last."""
     timestamp, step, value = after
-    low, high = np.searchsorted(points.timestamps, timestamp, "left"), np.searchsorted(points.timestamps, timestamp, "right")
+    low, high = (
+        np.searchsorted(points.timestamps, timestamp, "left"),
+        np.searchsorted(points.timestamps, timestamp, "right"),
+    )
     steps = points.steps[low:high]
     first, last = low + np.searchsorted(steps, step, "left"), low + np.searchsorted(steps, step, "right")
     return int(first + np.searchsorted(points.values[first:last], value, "right"))

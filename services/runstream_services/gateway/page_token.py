@@ -6,7 +6,6 @@ import base64
 import binascii
 
 import orjson
-
 from runstream_schemas.errors import invalid
 
 

@@ -224,8 +224,8 @@ def name_clauses(filter_string: str) -> list[NameClause]:
 
 def _filter_error(filter_string: str, at: int) -> RequestError:
     why = (
-        f"not understood from character {at} on. Experiments are searched by name = 'x', name != 'x', name LIKE 'x' and "
-        f"name ILIKE 'x', joined by AND, {MAX_CLAUSES} at most; other clauses come with a later release."
+        f"not understood from character {at} on. Experiments are searched by name = 'x', name != 'x', name LIKE 'x' "
+        f"and name ILIKE 'x', joined by AND, {MAX_CLAUSES} at most; other clauses come with a later release."
     )
     return refused("filter", filter_string, why)
 

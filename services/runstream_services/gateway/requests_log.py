@@ -121,7 +121,7 @@ def parse_log_metric(body: bytes) -> LogBatch:
     """The body of ``runs/log-metric``: one point."""
     got = _LOG_METRIC.from_body(body)
     run_id = run_of(got)
-    _require_point(got, "")
+    _check_complete(got, "")
     _check_point(got, "")
     return _assembled(run_id, _points_of([got]), [], [])
 
@@ -157,10 +157,10 @@ def _swift(body: bytes) -> LogBatch | None:
     except _NOT_DECODED:
         try:
             full = _decode_full(body)
-            points = _full_points(full.metrics)
-        except (*_NOT_DECODED, KeyError):
+        except _NOT_DECODED:
             return None
-        return _within_rules(body, full.run_id, points, full.params, full.tags)
+        full_points = _full_points(full.metrics)
+        return full_points and _within_rules(body, full.run_id, full_points, full.params, full.tags)
     metrics = plain.metrics
     points = _Points(
         [point.key for point in metrics],
@@ -171,16 +171,24 @@ def _swift(body: bytes) -> LogBatch | None:
     return _within_rules(body, plain.run_id, points, plain.params, plain.tags)
 
 
-def _full_points(metrics: list[_FullPoint]) -> _Points:
-    """The points by column; KeyError for a value in a string other than JSON's names of doubles."""
+def _full_points(metrics: list[_FullPoint]) -> _Points | None:
+    """The points by column; None where a value is another string than a double's name, or a dataset is half there."""
+    dataset_names = [point.dataset_name or None for point in metrics]
+    dataset_digests = [point.dataset_digest or None for point in metrics]
+    if list(map(bool, dataset_names)) != list(map(bool, dataset_digests)):
+        return None
+    try:
+        values = [SPECIAL_DOUBLES[point.value] if isinstance(point.value, str) else point.value for point in metrics]
+    except KeyError:
+        return None
     return _Points(
         [point.key for point in metrics],
         [point.step for point in metrics],
         [point.timestamp for point in metrics],
-        [SPECIAL_DOUBLES[point.value] if isinstance(point.value, str) else point.value for point in metrics],
+        values,
         _used([point.model_id or None for point in metrics]),
-        _used([point.dataset_name or None for point in metrics]),
-        _used([point.dataset_digest or None for point in metrics]),
+        _used(dataset_names),
+        _used(dataset_digests),
     )
 
 
@@ -222,7 +230,7 @@ def _exact(body: bytes) -> LogBatch:
     metrics, params, tags = (got.get(name) or [] for name in ("metrics", "params", "tags"))
     run_id: str = required(got, "run_id")
     for at, point in enumerate(metrics):
-        _require_point(point, f"metrics[{at}]")
+        _check_complete(point, f"metrics[{at}]")
     for name, pairs in (("params", params), ("tags", tags)):
         for at, pair in enumerate(pairs):
             required(pair, "key", f"{name}[{at}]")
@@ -238,9 +246,10 @@ def _exact(body: bytes) -> LogBatch:
     return _assembled(run_id, _points_of(metrics), list(map(_pair_of, params)), list(map(_pair_of, tags)))
 
 
-def _require_point(point: dict[str, Any], path: str) -> None:
+def _check_complete(point: dict[str, Any], path: str) -> None:
     for name in ("key", "value", "timestamp"):
         required(point, name, path)
+    rules.check_dataset(point.get("dataset_name"), point.get("dataset_digest"), path)
 
 
 def _check_point(point: dict[str, Any], path: str) -> None:

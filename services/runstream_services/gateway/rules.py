@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import unquote, urlparse, urlunparse
 
-from runstream_schemas.errors import invalid
+from runstream_schemas.errors import RequestError, invalid
 from runstream_schemas.events import RUN_STATUSES as STATUS_NAMES
 
 from runstream_services.gateway.fields import INT64_MAX, INT64_MIN, refused, shown
@@ -69,7 +69,7 @@ def key_fault(key: str) -> str | None:
     if normal != key or normal == "." or normal.startswith(("..", "/")):
         return (
             "Names may be treated as files in certain cases, and must not resolve to other names when treated as such. "
-            f"This name would resolve to {normal!r}"
+            f"This name would resolve to {normal[:MAX_KEY]!r}"
         )
     return None
 
@@ -110,6 +110,13 @@ def check_metric(key: str, value: float, timestamp: int, path: str = "") -> None
         why = f"metric '{key[:MAX_KEY]}' (value={value}). Timestamp must be a nonnegative long (64-bit integer) "
         raise refused(where, timestamp, why)
     check_length(key, MAX_KEY, name, called="Metric name")
+
+
+def check_dataset(dataset_name: str | None, dataset_digest: str | None, path: str = "") -> None:
+    """Refuse a metric point that names a dataset without its digest, or the other way round."""
+    if bool(dataset_name) != bool(dataset_digest):
+        where = f" ({path})" if path else ""
+        raise invalid(f"Both dataset_name and dataset_digest must be provided if one is provided{where}")
 
 
 def check_origin(model_id: str | None, dataset_name: str | None, dataset_digest: str | None, path: str = "") -> None:
@@ -211,6 +218,11 @@ def check_custom_views(keys: Iterable[str]) -> None:
 def check_artifact_location(location: str) -> None:
     """Refuse an artifact location that could not be stored, or would lead outside it or to another host."""
     path = "artifact_location"
+    if len(location) > MAX_ARTIFACT_LOCATION:
+        raise invalid(
+            "Invalid artifact path length. The length of the artifact path cannot be greater than "
+            f"{MAX_ARTIFACT_LOCATION} characters ({path})."
+        )
     try:
         parsed = urlparse(location)
         query = _fully_unquoted(parsed.query)
@@ -227,11 +239,6 @@ def check_artifact_location(location: str) -> None:
         )
     if location.startswith("runs:"):
         raise refused(path, location, "Artifact location cannot be a runs:/ URI.")
-    if len(location) > MAX_ARTIFACT_LOCATION:
-        raise invalid(
-            "Invalid artifact path length. The length of the artifact path cannot be greater than "
-            f"{MAX_ARTIFACT_LOCATION} characters ({path})."
-        )
 
 
 def _fully_unquoted(query: str) -> str:
@@ -247,12 +254,16 @@ def _fully_unquoted(query: str) -> str:
 def search_size(max_results: int) -> int:
     """``max_results`` of a search, where it is in range."""
     if page_size(max_results) > MAX_SEARCH_RESULTS:
-        raise refused("max_results", max_results, f"It must be at most {MAX_SEARCH_RESULTS}")
+        raise _bad_size(max_results, f"It must be at most {MAX_SEARCH_RESULTS}")
     return max_results
 
 
 def page_size(max_results: int) -> int:
     """``max_results`` of any call, where it is positive."""
     if max_results < 1:
-        raise refused("max_results", max_results, "It must be a positive integer")
+        raise _bad_size(max_results, "It must be a positive integer")
     return max_results
+
+
+def _bad_size(max_results: int, why: str) -> RequestError:
+    return invalid(f"Invalid value {max_results} for parameter 'max_results' supplied. {why}")

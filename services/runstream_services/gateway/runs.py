@@ -8,6 +8,7 @@ from runstream_projections import reads
 from runstream_schemas.errors import invalid, missing
 from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunTagDeleted, RunUpdated
 from runstream_schemas.ids import run_stream
+
 from runstream_services.gateway import render, requests_log, requests_runs
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token

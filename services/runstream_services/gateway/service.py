@@ -135,4 +135,3 @@ class Gateway:
             self._next_head = None  # who arrives from here on needs a later look
             async with self._pool.use("reading the head of the log") as connection:
                 return int(await connection.fetchval("select position from log_head"))
-

@@ -8,10 +8,10 @@ from typing import Final
 
 import asyncpg
 import structlog
-
 from runstream_projections.decisions import ACCEPTED
 from runstream_schemas.errors import Conflict, InvalidEvent, RequestError, Unavailable
 from runstream_schemas.positions import Head
+
 from runstream_services.adapters import postgres_log
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Line
@@ -121,9 +121,7 @@ class LogWriter:
                 delivery.outcome.set_result(Outcome(position, decision))
         self._tail.extend(recorded)
 
-    async def _settle_repeats(
-        self, connection: asyncpg.Connection, deliveries: Sequence[Delivery]
-    ) -> list[Delivery]:
+    async def _settle_repeats(self, connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Give repeats of events in the log the first one's outcome; return the others."""
         known = await postgres_log.positions_of(connection, [d.envelope.id for d in deliveries])
         fresh, repeats = without(deliveries, known)

@@ -4,7 +4,8 @@ create table projections (
     name        text    collate "C" not null,
     version     integer not null,             -- suffix of its tables; a rebuild makes the next
     revision    integer not null,             -- of the code's definition that its tables follow
-    state       text    collate "C" not null check (state in ('building', 'live', 'retired')),
+    state       text    collate "C" not null 
+        check (state in ('building', 'checking', 'live', 'retired')),
     position    bigint  not null,             -- the checkpoint: the last event that its rows contain
     owner       uuid,
     epoch       bigint  not null default 0,   -- grows with every change of owner: a paused owner that wakes up fails

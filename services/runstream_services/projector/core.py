@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from runstream_projections.projection import Effective
+
 from runstream_services.ports import Recorded
 
 #: A change holds at most so many events, or so much payload.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
-
 from runstream_projections import decision_tables as tables
 from runstream_projections.decisions import (
     Changes,
@@ -20,6 +19,8 @@ from runstream_projections.decisions import (
     waits_on,
 )
 from runstream_schemas.errors import CheckpointMoved
+from runstream_schemas.events import RunLogged
+
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
@@ -67,9 +68,7 @@ class Decider:
         self._state = State()
         self._standing = None
         async with self._line.use("taking over the decisions") as connection:
-            taken = await postgres_projections.take(
-                connection, [tables.NAME], self._owner, by_force=self._by_force
-            )
+            taken = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
             if not taken:
                 raise CheckpointMoved("another process decides; it gives up its lease within seconds after it stops")
             self._standing = taken[0]
@@ -132,7 +131,7 @@ class Decider:
         runs = self._state.runs
         for claim in claims:
             event = claim.event
-            if type(event) is not tables.RunLogged or event.params or claim.stream[4:] not in runs:
+            if type(event) is not RunLogged or event.params or claim.stream[4:] not in runs:
                 return False
         return True
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import asyncpg
 import structlog
-
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.metric_blocks import METRIC_BLOCKS
 from runstream_projections.projection import Batch, Effective, Statement, suffix_of
 from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient, Unavailable
+
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
@@ -37,7 +38,14 @@ class Projector:
     """Owns the live versions of the read projections and keeps them at the head of the log."""
 
     def __init__(
-        self, line: Line, tail: LogTail, owner: str, *, by_force: bool, coalescing: Coalescing | None = None
+        self,
+        line: Line,
+        tail: LogTail,
+        owner: str,
+        *,
+        by_force: bool,
+        coalescing: Coalescing | None = None,
+        on_tail_row: Callable[[str, int], None] = lambda run_id, points: None,
     ) -> None:
         self._line = line
         self._tail = tail
@@ -50,6 +58,7 @@ class Projector:
         self._hurry = asyncio.Event()
         self._last_change_s = 0.0
         self._stopping = False
+        self._on_tail_row = on_tail_row
         self.folded = 0
 
     # What readers ask
@@ -173,7 +182,7 @@ class Projector:
     ) -> None:
         """Fold and commit; what cannot be folded is found by halving, and parked."""
         try:
-            statements, parked = self._fold(group, events)
+            statements, parked, chunks = self._fold(group, events)
             moved = await postgres_projections.move(connection, self._owner, group, end, [*statements, *parked])
         except RunstreamError:
             raise
@@ -185,12 +194,17 @@ class Projector:
             await self._halve(connection, group, events, end, error)
             return
         self._standing.update({s.name: s for s in moved})
+        for run_id, points in chunks.items():
+            self._on_tail_row(run_id, points)
         self._wake()
 
-    def _fold(self, group: Sequence[Standing], events: list[Effective]) -> tuple[list[Statement], list[Statement]]:
+    def _fold(
+        self, group: Sequence[Standing], events: list[Effective]
+    ) -> tuple[list[Statement], list[Statement], dict[str, int]]:
         statements: list[Statement] = []
         parked: list[Statement] = []
         everything = Batch(events)
+        tail_rows: dict[str, int] = {}
         for standing in group:
             batch, streams = everything, self._parked[standing.name]
             if streams:
@@ -199,7 +213,9 @@ class Projector:
                     _park(standing, e, f"behind position {streams[e.stream]}") for e in events if e.stream in streams
                 ]
             statements += PROJECTIONS[standing.name].fold(batch, standing.suffix)
-        return statements, parked
+            if standing.name == METRIC_BLOCKS.name:
+                tail_rows = {run_id: len(chunk) for run_id, (_, chunk) in batch.chunks.items()}
+        return statements, parked, tail_rows
 
     async def _halve(
         self,
@@ -237,10 +253,13 @@ class Projector:
 
 
 async def read_effective(
-    connection: asyncpg.Connection, decisions_suffix: str, after: int, up_to: int
+    connection: asyncpg.Connection, decisions_suffix: str, after: int, up_to: int, *, strict: bool = False
 ) -> tuple[list[Effective], int] | None:
-    """Read the next events that take effect, as decided up to ``up_to``, and the position they reach."""
-    page = await postgres_log.read_after(connection, after, MAX_EVENTS, up_to=up_to)
+    """Read the next events that take effect, as decided up to ``up_to``, and the position they reach.
+
+    ``strict`` raises :class:`UnknownEventType` for an event that this release does not know; else it is left out.
+    """
+    page = await postgres_log.read_after(connection, after, MAX_EVENTS, up_to=up_to, strict=strict)
     if page.end == after:
         return None
     rows = await connection.fetch(decision_tables.DECIDED.replace("_vN", decisions_suffix), after, page.end)

@@ -1,0 +1,48 @@
+# The developer's interface. `make up` runs the server, `make test` passes the tests, on a fresh machine.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: install up test test-long check bench clean
+
+install: $(VENV)/.server
+
+up: $(VENV)/.server
+	$(BIN)/runstream up
+
+test: $(VENV)/.test
+	$(BIN)/pytest -m "not long"
+
+test-long: $(VENV)/.test
+	$(BIN)/pytest -m "long or not long" --timeout 7200
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Runstream needs Python 3.11 or later, $(PYTHON) is `$(PYTHON) -V`; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.server: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable '.[server]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable '.[server,test]'
+	@touch $(VENV)/.server $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) install --constraint constraints.txt --editable '.[server,test,bench]'
+	@touch $@

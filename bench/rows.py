@@ -1,0 +1,68 @@
+"""The rows of the benchmark: design sections 12 and 13, the write rows, history, disk, memory and start-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+#: Reads and seeds as the MLflow Python client does.
+HISTORY_PAGE: Final = 25_000
+HISTORY_POINTS: Final = 300_000
+DISK_RUNS: Final = 100
+
+Sends = Literal["metrics", "new params", "equal params", "runs"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``unit`` follows the figure."""
+
+    name: str
+    title: str
+    unit: str
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether a larger figure is the better one."""
+        return self.unit == "/s"
+
+
+@dataclass(frozen=True)
+class LoadRow(Row):
+    """Requests for a fixed time from ``connections`` connections to ``runs`` runs in turn, ``size`` items in each."""
+
+    sends: Sends = "metrics"
+    size: int = 10
+    connections: int = 20
+    runs: int = 20
+
+
+@dataclass(frozen=True)
+class DiskRow(Row):
+    """Bytes of all tables for one point, written in events of ``size`` points."""
+
+    size: int = 10
+
+
+LOAD_ROWS: Final[tuple[LoadRow, ...]] = (
+    LoadRow("log-10-one", "log-batch, 10 metrics, 20 connections, one run", "/s", runs=1),
+    LoadRow("log-10-many", "log-batch, 10 metrics, 20 connections, 20 runs", "/s"),
+    LoadRow("log-500-one", "log-batch, 500 metrics, 20 connections, one run", "/s", size=500, runs=1),
+    LoadRow("log-500-many", "log-batch, 500 metrics, 20 connections, 20 runs", "/s", size=500),
+    LoadRow("log-10-single", "log-batch, 10 metrics, 1 connection", "/s", connections=1, runs=1),
+    LoadRow("log-1000-single", "log-batch, 1,000 metrics, 1 connection", "/s", size=1000, connections=1, runs=1),
+    LoadRow("params-10", "log-batch, 10 new params, 20 connections, 20 runs", "/s", "new params"),
+    LoadRow("params-100", "log-batch, 100 new params, 20 connections, 20 runs", "/s", "new params", size=100),
+    LoadRow("params-10-again", "the same 10 params again, equal values", "/s", "equal params"),
+    LoadRow("params-100-again", "the same 100 params again, equal values", "/s", "equal params", size=100),
+    LoadRow("create", "runs/create, 20 connections", "/s", "runs"),
+)
+HISTORY: Final = Row("history", "history of 300,000 points, pages of 25,000", "s")
+DISK_ROWS: Final[tuple[DiskRow, ...]] = tuple(
+    DiskRow(f"disk-{size}", f"disk per point, events of {size:,} points", "B", size=size) for size in (10, 500, 1000)
+)
+MEMORY_IDLE: Final = Row("memory-idle", "memory beside PostgreSQL, idle", "MB")
+MEMORY_LOAD: Final = Row("memory-load", "memory beside PostgreSQL, under the loads above", "MB")
+START: Final = Row("start", "start on a new directory to first answer", "s")
+
+ROWS: Final[tuple[Row, ...]] = (*LOAD_ROWS, HISTORY, *DISK_ROWS, MEMORY_IDLE, MEMORY_LOAD, START)

@@ -1,0 +1,35 @@
+"""FastTrackML: one Go process that speaks MLflow's API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.postgres import create_database, postgres
+from bench.processes import child, free_port
+from bench.servers.running import Running, Server, wait_for_answer
+from bench.servers.venv import version
+
+
+def fasttrackml(venv: Path) -> Server:
+    """FastTrackML as installed in ``venv``."""
+
+    @contextmanager
+    def start(folder: Path) -> Iterator[Running]:
+        with postgres(folder / "postgres") as socket_dir:
+            database = create_database(socket_dir, "fml")
+            port, log = free_port(), folder / "fasttrackml.log"
+            command = [
+                str(venv / "bin" / "fml"), "server", "-d", database.url("postgres"), "-a", f"localhost:{port}",
+                "--default-artifact-root", str(folder / "artifacts"),
+            ]  # fmt: skip
+            started = time.monotonic()
+            with child(command, log=log, extra={}, cwd=folder) as process:
+                start_s = wait_for_answer(port, process, started, log)
+                yield Running(port, process, start_s, lambda: database)
+
+    return Server(
+        "fasttrackml", "FastTrackML", version(venv, "fasttrackml"), start, disk_steps={10: 40, 500: 4, 1000: 4}
+    )

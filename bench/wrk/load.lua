@@ -1,0 +1,92 @@
+-- Sends filled templates for a fixed time, checks every answer, then waits for the answers still under way.
+--
+-- wrk -t1 -c20 -d90s -s load.lua URL -- CONFIG
+-- CONFIG is a Lua file that returns: templates (paths), seconds, first (number of the first request), first_ms,
+-- expect ("empty" or "run_id"), ids (file for the acknowledged run ids), wrong (file for samples of wrong answers).
+-- The last line of the output is "RESULT " and a JSON object, read by bench/load.py.
+
+local ffi = require "ffi"
+local requests = require "request"
+
+ffi.cdef [[
+    typedef struct { long s; long ns; } bench_time;
+    int clock_gettime(int clock, bench_time *now);
+    int getpid(void);
+    int kill(int pid, int signal);
+]]
+
+local CLOCK_MONOTONIC, SIGINT, AN_HOUR_MS, WRONG_SAMPLES = 1, 2, 3600000, 5
+
+local config, templates, deadline, ids, samples
+local clock = ffi.new("bench_time[1]")
+local checked = false  -- wrk calls request() once at start-up, to parse it; that one is never sent
+local threads = {}
+
+sent, acknowledged, in_window, wrong, drained = 0, 0, 0, 0, false
+
+local function now_s()
+    ffi.C.clock_gettime(CLOCK_MONOTONIC, clock)
+    return tonumber(clock[0].s) + tonumber(clock[0].ns) * 1e-9
+end
+
+function setup(thread) threads[#threads + 1] = thread end
+
+function init(args)
+    config = dofile(args[1])
+    templates = {}
+    for i, path in ipairs(config.templates) do templates[i] = requests.load(path) end
+    if config.ids then ids = assert(io.open(config.ids, "wb")) end
+    samples = assert(io.open(config.wrong, "wb"))
+end
+
+function request()
+    if not checked then
+        checked = true
+        return requests.fill(templates[1], config.first, config.first_ms)
+    end
+    if not deadline then deadline = now_s() + config.seconds end
+    local template = templates[sent % #templates + 1]
+    local body = requests.fill(template, config.first + sent, config.first_ms)
+    sent = sent + 1
+    return body
+end
+
+local function is_right(status, body)
+    if status ~= 200 then return false end
+    if config.expect == "empty" then return body == "{}" or body:find("^%s*{%s*}%s*$") ~= nil end
+    local id = body:match('"run_id"%s*:%s*"([^"]+)"')
+    if id then ids:write(id, "\n") end
+    return id ~= nil
+end
+
+function response(status, headers, body)
+    if is_right(status, body) then
+        acknowledged = acknowledged + 1
+        if now_s() <= deadline then in_window = in_window + 1 end
+        return
+    end
+    wrong = wrong + 1
+    if wrong <= WRONG_SAMPLES then samples:write(status, " ", body:sub(1, 300):gsub("%s+", " "), "\n") end
+end
+
+-- wrk asks before each request how long to wait. Past the deadline nothing more is sent, and when every request sent
+-- has its answer wrk is interrupted: so what is acknowledged is known to the last request.
+function delay()
+    if not deadline or now_s() < deadline then return 0 end
+    if not drained and acknowledged + wrong == sent then
+        drained = true
+        ffi.C.kill(ffi.C.getpid(), SIGINT)
+    end
+    return AN_HOUR_MS
+end
+
+function done(summary, latency, _)
+    local thread = threads[1]
+    local errors = summary.errors
+    io.write(string.format(
+        'RESULT {"sent": %d, "acknowledged": %d, "in_window": %d, "wrong": %d, "drained": %s, "p50_us": %d, '
+            .. '"p99_us": %d, "max_us": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d}\n',
+        thread:get("sent"), thread:get("acknowledged"), thread:get("in_window"), thread:get("wrong"),
+        tostring(thread:get("drained")), latency:percentile(50), latency:percentile(99), latency.max,
+        errors.connect, errors.read, errors.write, errors.timeout))
+end

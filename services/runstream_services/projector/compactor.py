@@ -1,0 +1,139 @@
+"""Compacts the metric blocks: merges the tails of runs while they log, and once more when they fall silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+import structlog
+from runstream_projections import metric_blocks
+from runstream_projections.chunk import decode
+from runstream_projections.compaction import TAIL_POINTS, TAIL_ROWS, Merge, RowInfo, merge, plan
+from runstream_projections.projection import Statement
+from runstream_schemas.errors import CheckpointMoved, Transient
+
+from runstream_services.adapters.postgres import Line
+from runstream_services.adapters.postgres_projections import Standing
+
+log = structlog.get_logger()
+
+#: A run that logged nothing for so long is compacted as if it had ended.
+IDLE_S: Final = 5.0
+LOOK_S: Final = 0.25
+
+
+@dataclass(slots=True)
+class _Tail:
+    rows: int = 0
+    points: int = 0
+    touched_at: float = 0.0
+
+
+class Compactor:
+    """Watches what the projector adds to ``metric_blocks`` and merges it in the background."""
+
+    def __init__(self, line: Line, standing: Callable[[], Standing | None], clock: Callable[[], float]) -> None:
+        self._line = line
+        self._standing = standing
+        self._clock = clock
+        self._tails: dict[str, _Tail] = {}
+        self._looked_at: int | None = None
+        self._stopping = asyncio.Event()
+        self.merges = 0
+
+    def added(self, run_id: str, points: int) -> None:
+        """A tail row was added."""
+        tail = self._tails.setdefault(run_id, _Tail())
+        tail.rows += 1
+        tail.points += points
+        tail.touched_at = self._clock()
+
+    def stop(self) -> None:
+        """Finish the merge in hand and return from ``run``."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Compact until told to stop."""
+        while not self._stopping.is_set():
+            try:
+                await self._round()
+            except (Transient, CheckpointMoved) as error:
+                log.warning("compaction starts over", reason=str(error))
+                self._looked_at = None
+            except asyncpg.PostgresError as error:
+                log.error("compaction failed", reason=repr(error))
+                self._looked_at = None
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pass
+
+    async def _round(self) -> None:
+        standing = self._standing()
+        if standing is None:
+            return
+        if self._looked_at != standing.version:
+            await self._find_tails(standing)
+        now = self._clock()
+        for run_id, tail in list(self._tails.items()):
+            idle = now - tail.touched_at >= IDLE_S
+            if not (idle or tail.rows >= TAIL_ROWS or tail.points >= TAIL_POINTS) or self._stopping.is_set():
+                continue
+            if idle:
+                del self._tails[run_id]
+            else:
+                self._tails[run_id] = _Tail(touched_at=tail.touched_at)
+            await self.compact(run_id, standing.suffix, idle=idle)
+
+    async def _find_tails(self, standing: Standing) -> None:
+        """What an earlier process left behind."""
+        async with self._line.use("looking for tails to compact") as connection:
+            rows = await connection.fetch(
+                f"select run_id, count(*), sum(points) from metric_tail{standing.suffix} group by run_id"
+            )
+        for run_id, count, points in rows:
+            self._tails.setdefault(run_id, _Tail(count, int(points), self._clock()))
+        self._looked_at = standing.version
+
+    async def compact(self, run_id: str, suffix: str, *, idle: bool) -> None:
+        """Merge what the plan says, until it says nothing."""
+        async with self._line.use(f"compacting run {run_id}") as connection:
+            while not self._stopping.is_set():
+                rows = await connection.fetch(metric_blocks.rows_query(suffix), run_id)
+                infos = [
+                    RowInfo(number, row["position"], row["level"], row["points"], row["bytes"])
+                    for number, row in enumerate(rows)
+                ]
+                chosen = plan(infos, idle=idle)
+                if chosen is None:
+                    return
+                await self._merge(connection, run_id, suffix, chosen, [rows[number] for number in chosen.row_ids])
+                self.merges += 1
+
+    async def _merge(
+        self, connection: asyncpg.Connection, run_id: str, suffix: str, chosen: Merge, rows: list[asyncpg.Record]
+    ) -> None:
+        tail = [row["position"] for row in rows if row["level"] == 0]
+        groups = sorted({row["position"] for row in rows if row["level"] > 0})
+        stored = [r["data"] for r in await connection.fetch(metric_blocks.chunks_query(suffix), run_id, tail, groups)]
+        # numpy and zstd let go of the interpreter: requests are answered meanwhile.
+        statement = await asyncio.to_thread(_merged, stored, suffix, run_id, chosen)
+        async with connection.transaction():
+            deleted = 0
+            for table, column, values in (("metric_tail", "position", tail), ("metric_blocks", "since", groups)):
+                sql = f"delete from {table}{suffix} where run_id = $1 and {column} = any($2::bigint[])"
+                done = await connection.execute(sql, run_id, values)
+                deleted += int(done.split()[-1])
+            if deleted != len(rows):
+                # Whoever holds the same rows in hand may go on; the content is theirs to keep.
+                raise CheckpointMoved(f"another process compacts run {run_id}")
+            await connection.execute(statement.sql, *statement.args)
+
+
+def _merged(stored: list[bytes], suffix: str, run_id: str, chosen: Merge) -> Statement:
+    blocks = merge([decode(data) for data in stored])
+    return metric_blocks.replacement(suffix, run_id, chosen.group, chosen.level, blocks)

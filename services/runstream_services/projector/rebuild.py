@@ -1,0 +1,148 @@
+"""Rebuilds a projection: the same fold on an empty next version, from position 0, then one switch of what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+from runstream_projections import decision_tables
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Batch, suffix_of
+from runstream_schemas.errors import StartupError
+
+from runstream_services.adapters import postgres_projections
+from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres_projections import Standing
+from runstream_services.projector.service import read_effective
+
+#: The switch folds what is left itself, with the live version held still; more than this is caught up first.
+SWITCH_EVENTS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rebuild is."""
+
+    name: str
+    version: int
+    position: int
+    head: int
+
+
+class Rebuild:
+    """One projection's next version being filled, beside the live one, by this process."""
+
+    def __init__(self, database: Database, name: str, owner: str, report: Callable[[Progress], None]) -> None:
+        if name not in PROJECTIONS:
+            raise StartupError(f"there is no projection {name}: there are {', '.join(sorted(PROJECTIONS))}")
+        self._database = database
+        self._projection = PROJECTIONS[name]
+        self._owner = owner
+        self._report = report
+
+    async def run(self) -> int:
+        """Fill the next version, switch to it, and return its number; the version read before is kept, retired."""
+        connection = await self._database.connect(service=False, durable=False)
+        try:
+            standing = await self._fill(connection, None)
+            while not await self._switch(connection, standing):
+                standing = await self._fill(connection, None, standing)
+            return standing.version
+        finally:
+            await connection.close()
+
+    async def copy_to(self, connection: asyncpg.Connection, position: int) -> Standing:
+        """Fill a version of its own exactly up to ``position``, for a comparison; nobody reads it."""
+        version = await postgres_projections.create_version(
+            connection, self._projection.name, self._projection.revision, self._projection.tables, "checking"
+        )
+        await connection.execute(
+            "update projections set owner = $3, epoch = 1 where name = $1 and version = $2",
+            self._projection.name,
+            version,
+            self._owner,
+        )
+        return await self._fill(connection, position, Standing(self._projection.name, version, 1, 0))
+
+    async def _fill(
+        self, connection: asyncpg.Connection, up_to: int | None, standing: Standing | None = None
+    ) -> Standing:
+        standing = standing or await self._begin(connection)
+        decisions, decided_to = await decisions_of(connection)
+        target = decided_to if up_to is None else up_to
+        while standing.position < target:
+            step = await read_effective(connection, suffix_of(decisions), standing.position, target, strict=True)
+            if step is None:
+                break
+            events, end = step
+            statements = self._projection.fold(Batch(events), standing.suffix)
+            [standing] = await postgres_projections.move(connection, self._owner, [standing], end, statements)
+            self._report(Progress(self._projection.name, standing.version, standing.position, target))
+        return standing
+
+    async def _begin(self, connection: asyncpg.Connection) -> Standing:
+        """Go on with a rebuild that was killed, unless its owner lives; else make the next version."""
+        name = self._projection.name
+        row = await connection.fetchrow(
+            "update projections set owner = $2, epoch = epoch + 1 where name = $1 and state = 'building' "
+            "and revision = $3 returning name, version, epoch, position",
+            name,
+            self._owner,
+            self._projection.revision,
+        )
+        if row is None:
+            tables = self._projection.tables
+            await postgres_projections.create_version(connection, name, self._projection.revision, tables, "building")
+            return await self._begin(connection)
+        return Standing(*row)
+
+    async def _switch(self, connection: asyncpg.Connection, standing: Standing) -> bool:
+        """Make the filled version the one that is read; False when it is too far behind."""
+        async with connection.transaction():
+            # The live projector's compare-and-set waits here, then fails, and it goes on with the new version.
+            live = await connection.fetchrow(
+                "select version, position from projections where name = $1 and state = 'live' for update", standing.name
+            )
+            if live["position"] - standing.position > SWITCH_EVENTS:
+                return False
+            if live["position"] > standing.position:
+                decisions, _ = await decisions_of(connection)
+                step = await read_effective(
+                    connection, suffix_of(decisions), standing.position, live["position"], strict=True
+                )
+                if step is None or step[1] < live["position"]:
+                    return False
+                statements = self._projection.fold(Batch(step[0]), standing.suffix)
+                await postgres_projections.move(connection, self._owner, [standing], step[1], statements)
+            await connection.execute(
+                "update projections set state = 'retired', owner = null, lease_until = null, epoch = epoch + 1 "
+                "where name = $1 and version = $2",
+                standing.name,
+                live["version"],
+            )
+            await connection.execute(
+                "update projections set state = 'live', owner = null, lease_until = null, epoch = epoch + 1 "
+                "where name = $1 and version = $2",
+                standing.name,
+                standing.version,
+            )
+            await connection.execute("delete from parked_events where name = $1", standing.name)
+        return True
+
+
+async def decisions_of(connection: asyncpg.Connection) -> tuple[int, int]:
+    """Return (version, position) of the decisions that are read."""
+    row = await connection.fetchrow(
+        "select version, position from projections where name = $1 and state = 'live'", decision_tables.NAME
+    )
+    return row["version"], row["position"]
+
+
+async def drop_retired(connection: asyncpg.Connection) -> list[str]:
+    """Drop the versions that nobody reads any more and the unfinished ones; return their names."""
+    rows = await connection.fetch("select name, version from projections where state <> 'live' order by 1, 2")
+    for row in rows:
+        await postgres_projections.drop_version(connection, row["name"], row["version"])
+    return [f"{row['name']}{suffix_of(row['version'])}" for row in rows]

@@ -1,0 +1,118 @@
+"""Checks that the log is what was appended, and that the projections are what the log says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import asyncpg
+import msgspec
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Projection, Row, suffix_of
+from runstream_schemas.chain import GENESIS, link
+from runstream_schemas.errors import LogCorrupt
+from runstream_schemas.positions import Origin
+
+from runstream_services.adapters import postgres_log, postgres_projections
+from runstream_services.adapters.postgres import Database
+from runstream_services.projector.rebuild import Progress, Rebuild
+
+_PAGE: Final = 2_000
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Verified(NamedTuple):
+    """A projection's content as it is read and as the log gives it, both at ``position``."""
+
+    name: str
+    position: int
+    live: str
+    rebuilt: str
+
+
+async def verify_log(connection: asyncpg.Connection, report: Callable[[int, int], None]) -> int:
+    """Walk the chain from the first event to the head and return how many events there are.
+
+    Raises :class:`LogCorrupt`, naming the first position where a payload does not match its hash, an event does not
+    match its chain hash, or a position is missing.
+    """
+    head = await postgres_log.read_head(connection)
+    origins = {
+        row["id"]: Origin(row["topic"], row["partition"])
+        for row in await connection.fetch("select id, topic, partition from log_origins")
+    }
+    position, chain = 0, GENESIS
+    while position < head.position:
+        rows = await connection.fetch(
+            "select l.*, i.position as id_position from event_log l left join event_ids i using (event_id) "
+            "where l.position > $1 and l.position <= $2 order by l.position",
+            position,
+            min(position + _PAGE, head.position),
+        )
+        if not rows:
+            raise LogCorrupt(f"the log ends at position {position}, its head says {head.position}", position + 1)
+        for row in rows:
+            _check(row, position + 1, chain, origins[row["origin_id"]])
+            position, chain = row["position"], row["chain"]
+        report(position, head.position)
+    if chain != head.chain:
+        raise LogCorrupt(f"the head's chain hash is not that of position {position}", position)
+    return position
+
+
+def _check(row: asyncpg.Record, expected: int, chain: bytes, origin: Origin) -> None:
+    position = row["position"]
+    if position != expected:
+        raise LogCorrupt(f"position {expected} is missing from the log", expected)
+    if row["id_position"] != position:
+        raise LogCorrupt(f"event {row['event_id']} at position {position} is not in event_ids", position)
+    if row["payload"] is not None:
+        payload = bytes(postgres_log.envelope_of(row).payload)
+        if sha256(payload).digest() != row["payload_sha256"]:
+            raise LogCorrupt(f"the payload at position {position} does not match its hash: it was changed", position)
+    envelope = postgres_log.header_of(row, b"")
+    if (
+        link(chain, position, row["recorded_at"], origin, row["origin_offset"], envelope, row["payload_sha256"])
+        != (row["chain"])
+    ):
+        raise LogCorrupt(f"the event at position {position} does not match its chain hash: it was changed", position)
+
+
+async def content_hash(connection: asyncpg.Connection, projection: Projection, version: int) -> str:
+    """Return the SHA-256 of the logical content of a version; within one snapshot if the caller has one."""
+    digest = sha256()
+    rows = [row async for row in _rows(connection, projection.content(suffix_of(version)))]
+    for row in projection.canonical(rows):
+        digest.update(_encode(list(row)))
+    return digest.hexdigest()
+
+
+async def _rows(connection: asyncpg.Connection, sql: str) -> AsyncIterator[Row]:
+    if not connection.is_in_transaction():
+        async with connection.transaction(readonly=True):
+            async for row in connection.cursor(sql, prefetch=1_000):
+                yield tuple(row)
+        return
+    async for row in connection.cursor(sql, prefetch=1_000):
+        yield tuple(row)
+
+
+async def verify_projection(database: Database, name: str, owner: str, report: Callable[[Progress], None]) -> Verified:
+    """Rebuild a projection beside the live one, to the same position, compare their content, and drop the copy."""
+    projection = PROJECTIONS[name]
+    reader = await database.connect(service=False)
+    writer = await database.connect(service=False, durable=False)
+    try:
+        async with reader.transaction(isolation="repeatable_read", readonly=True):
+            live = await reader.fetchrow(
+                "select version, position from projections where name = $1 and state = 'live'", name
+            )
+            live_hash = await content_hash(reader, projection, live["version"])
+        rebuilt = await Rebuild(database, name, owner, report).copy_to(writer, live["position"])
+        rebuilt_hash = await content_hash(writer, projection, rebuilt.version)
+        await postgres_projections.drop_version(writer, name, rebuilt.version)
+    finally:
+        await reader.close()
+        await writer.close()
+    return Verified(name, live["position"], live_hash, rebuilt_hash)
