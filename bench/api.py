@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,9 @@ BULK_LIMIT: Final = 25_000
 
 #: Connections of a read-back.
 READERS: Final = 8
+
+#: A connection idle for longer is opened anew: uvicorn closes them after 5 s.
+IDLE_S: Final = 2.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -122,21 +126,27 @@ class Api:
             body["page_token"] = page["next_page_token"]
 
     def _call(self, method: str, path: str, body: bytes | None) -> bytes:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = http.client.HTTPConnection(HOST, self._port, timeout=120)
-            self._local.connection = connection
+        connection = self._connection()
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            self._local.connection = None
             raise BenchError(f"{method} {path[:120]}: {error!r}") from error
+        self._local.used = time.monotonic()
         if answer.status != 200:
             raise BenchError(f"{method} {path[:120]}: {answer.status} {content[:300].decode(errors='replace')}")
         return content
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """This thread's connection; closed first when it was idle so long that the server may be closing it."""
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = http.client.HTTPConnection(HOST, self._port, timeout=120)
+        elif time.monotonic() - self._local.used > IDLE_S:
+            connection.close()
+        return connection
 
 
 def in_parallel(work: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -90,7 +90,7 @@ def run_load(
         path.write_bytes(template)
         paths.append(path)
     config = folder / "config.lua"
-    config.write_text(_config(paths, seconds, first, folder, expect))
+    config.write_text(_config(paths, connections, seconds, first, folder, expect))
     command = [
         wrk_binary(), "-t1", f"-c{connections}", f"-d{int(seconds) + 1 + DRAIN_S}s", "--timeout", "60s",
         "-s", str(SCRIPTS / "load.lua"), url, "--", str(config),
@@ -123,11 +123,12 @@ def parse_result(output: str, *, first: int, seconds: float, cpu_s: float, sampl
     )
 
 
-def _config(paths: list[Path], seconds: float, first: int, folder: Path, expect: str) -> str:
+def _config(paths: list[Path], connections: int, seconds: float, first: int, folder: Path, expect: str) -> str:
     templates = ", ".join(_quoted(path) for path in paths)
     lines = [
         f"templates = {{{templates}}}",
         f"seconds = {seconds}",
+        f"connections = {connections}",
         f"first = {first}",
         f"first_ms = {FIRST_MS}",
         f'expect = "{expect}"',

@@ -1,8 +1,8 @@
 -- Sends filled templates for a fixed time, checks every answer, then waits for the answers still under way.
 --
 -- wrk -t1 -c20 -d90s -s load.lua URL -- CONFIG
--- CONFIG is a Lua file that returns: templates (paths), seconds, first (number of the first request), first_ms,
--- expect ("empty" or "run_id"), ids (file for the acknowledged run ids), wrong (file for samples of wrong answers).
+-- CONFIG is a Lua file that returns: templates (paths), seconds, connections, first (number of the first request),
+-- first_ms, expect ("empty" or "run_id"), ids (file for the acknowledged run ids), wrong (file for samples of wrong answers).
 -- The last line of the output is "RESULT " and a JSON object, read by bench/load.py.
 
 local ffi = require "ffi"
@@ -15,11 +15,12 @@ ffi.cdef [[
     int kill(int pid, int signal);
 ]]
 
-local CLOCK_MONOTONIC, SIGINT, AN_HOUR_MS, WRONG_SAMPLES = 1, 2, 3600000, 5
+local CLOCK_MONOTONIC, SIGINT, AN_HOUR_MS, WRONG_SAMPLES, RAMP_STEP_MS = 1, 2, 3600000, 5, 25
 
-local config, templates, deadline, ids, samples
+local config, templates, from, deadline, ids, samples
 local clock = ffi.new("bench_time[1]")
 local checked = false  -- wrk calls request() once at start-up, to parse it; that one is never sent
+local opened = 0
 local threads = {}
 
 sent, acknowledged, in_window, wrong, drained = 0, 0, 0, 0, false
@@ -44,11 +45,12 @@ function request()
         checked = true
         return requests.fill(templates[1], config.first, config.first_ms)
     end
-    if not deadline then deadline = now_s() + config.seconds end
-    local template = templates[sent % #templates + 1]
-    local body = requests.fill(template, config.first + sent, config.first_ms)
+    local text = requests.fill(templates[sent % #templates + 1], config.first + sent, config.first_ms)
     sent = sent + 1
-    return body
+    if config.connections > 1 and sent <= config.connections then
+        text = text:gsub("\r\n", "\r\nConnection: close\r\n", 1)
+    end
+    return text
 end
 
 local function is_right(status, body)
@@ -62,17 +64,34 @@ end
 function response(status, headers, body)
     if is_right(status, body) then
         acknowledged = acknowledged + 1
-        if now_s() <= deadline then in_window = in_window + 1 end
+        local now = now_s()
+        if now > from and now <= deadline then in_window = in_window + 1 end
         return
     end
     wrong = wrong + 1
     if wrong <= WRONG_SAMPLES then samples:write(status, " ", body:sub(1, 300):gsub("%s+", " "), "\n") end
 end
 
+-- wrk opens all connections in one burst, which one worker of a server with several would take whole: 20 clients do not
+-- come like that. So the first request of each connection is sent alone, 25 ms after the one before, and closes the
+-- connection; wrk opens it again, and the time measured starts when that is over. Returns milliseconds to wait.
+local function ramp(now)
+    if not from then
+        from = now + (config.connections > 1 and (config.connections + 1) * RAMP_STEP_MS / 1000 or 0)
+        deadline = from + config.seconds
+    end
+    if config.connections == 1 then return 0 end
+    opened = opened + 1
+    if opened <= config.connections then return (opened - 1) * RAMP_STEP_MS end
+    return math.max(0, math.ceil((from - now) * 1000))
+end
+
 -- wrk asks before each request how long to wait. Past the deadline nothing more is sent, and when every request sent
 -- has its answer wrk is interrupted: so what is acknowledged is known to the last request.
 function delay()
-    if not deadline or now_s() < deadline then return 0 end
+    local now = now_s()
+    if not from or now < from then return ramp(now) end
+    if now < deadline then return 0 end
     if not drained and acknowledged + wrong == sent then
         drained = true
         ffi.C.kill(ffi.C.getpid(), SIGINT)

@@ -32,8 +32,37 @@ def up(
     ] = None,
 ) -> None:
     """Start the whole server in one process."""
-    given = {"data": data, "host": host, "port": port, "database_url": database_url}
-    _server().up(**{name: value for name, value in given.items() if value is not None})
+    _server().up(_given(data=data, host=host, port=port, database_url=database_url))
+
+
+Data = Annotated[Path | None, typer.Option(help="Data directory.  [default: ./runstream-data]")]
+DatabaseUrl = Annotated[str | None, typer.Option(help="The PostgreSQL that holds the log, if not the data directory.")]
+
+
+@app.command()
+def rebuild(
+    names: Annotated[list[str] | None, typer.Argument(help="Projections; all when none is named.")] = None,
+    data: Data = None,
+    database_url: DatabaseUrl = None,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop the versions that are no longer read.")] = False,
+) -> None:
+    """Rebuild projections from the log, beside the ones that are read, then switch to them. The server may run."""
+    _server().rebuild(names or [], _given(data=data, database_url=database_url), drop=drop)
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Projections; all when none is named.")] = None,
+    data: Data = None,
+    database_url: DatabaseUrl = None,
+    log_only: Annotated[bool, typer.Option("--log-only", help="Check the log alone.")] = False,
+) -> None:
+    """Check the log's hash chain, and each projection against a rebuilt one. The server may run."""
+    _server().verify(names or [], _given(data=data, database_url=database_url), log_only=log_only)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _server() -> Any:

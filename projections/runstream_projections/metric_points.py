@@ -1,18 +1,53 @@
-"""A log call's metric columns as a chunk of points."""
+"""The metric columns of log calls as one chunk of points."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, groupby, repeat
 
 import numpy as np
 from runstream_schemas.columns import MetricColumns
 
-from runstream_projections.chunk import Chunk, Series
+from runstream_projections.chunk import Chunk, Doubles, Integers, Series
+
+
+def chunk_of(calls: Sequence[MetricColumns]) -> Chunk:
+    """Return the points of one run's log calls, given in log order."""
+    chunks: list[Chunk] = []
+    for keys, group in groupby(calls, key=_keys_of_row):
+        if keys is None:
+            chunks.extend(map(from_columns, group))
+        else:
+            chunks.append(_from_rows(keys, list(group)))
+    return Chunk.concat(chunks)
+
+
+def _keys_of_row(call: MetricColumns) -> tuple[str, ...] | None:
+    """The keys of a call that is a row: one value for each key, all at one step and time; the commonest."""
+    if call.counts is not None or call.model_ids is not None or call.dataset_names is not None:
+        return None
+    if call.dataset_digests is not None or len(call.values) != len(call.keys):
+        return None
+    return tuple(call.keys) if len(call.steps) == 1 and len(call.timestamps) == 1 else None
+
+
+def _from_rows(keys: tuple[str, ...], rows: list[MetricColumns]) -> Chunk:
+    """Calls with the same keys are the rows of a matrix; its columns are the series."""
+    width, height = len(keys), len(rows)
+    # numpy reads the wire's "NaN", "Infinity" and "-Infinity" as float() does.
+    values = np.fromiter(chain.from_iterable(row.values for row in rows), np.float64, width * height)
+    return Chunk(
+        _plain_series(keys),
+        np.full(width, height),
+        np.tile(np.fromiter((row.steps[0] for row in rows), np.int64, height), width),
+        np.tile(np.fromiter((row.timestamps[0] for row in rows), np.int64, height), width),
+        values.reshape(height, width).T.ravel(),
+    )
 
 
 def from_columns(columns: MetricColumns) -> Chunk:
-    """Return the points of ``columns``; a column of one entry stands for all points."""
+    """Return the points of one call; a column of one entry stands for all points."""
     series = _series(columns)
     total = len(columns)
     counts = np.ones(len(series), np.int64) if columns.counts is None else np.array(columns.counts, np.int64)
@@ -46,12 +81,11 @@ def _plain_series(keys: tuple[str, ...]) -> tuple[Series, ...]:
     return tuple(map(Series, keys))
 
 
-def _integers(column: list[int], total: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _integers(column: list[int], total: int) -> Integers:
     array = np.array(column, np.int64)
     return np.repeat(array, total) if len(array) != total else array
 
 
-def _doubles(column: list[float | str], total: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    # numpy reads the wire's "NaN", "Infinity" and "-Infinity" as float() does.
+def _doubles(column: list[float | str], total: int) -> Doubles:
     array = np.array(column, np.float64)
     return np.repeat(array, total) if len(array) != total else array

@@ -12,11 +12,12 @@ from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
 
+from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import Event, RunLogged
 from runstream_schemas.ids import run_of
 
 from runstream_projections.chunk import Chunk
-from runstream_projections.metric_points import from_columns
+from runstream_projections.metric_points import chunk_of
 
 Row = Sequence[Any]
 
@@ -58,13 +59,14 @@ class Batch:
     @cached_property
     def chunks(self) -> dict[str, tuple[int, Chunk]]:
         """The metric points of each run in log order, with the position of the last event they came in."""
-        by_run: dict[str, tuple[int, list[Chunk]]] = {}
+        by_run: dict[str, tuple[int, list[MetricColumns]]] = {}
         for position, stream, event, _ in self.events:
             if type(event) is RunLogged and event.metrics is not None:
-                _, chunks = by_run.get(stream) or (0, [])
-                chunks.append(from_columns(event.metrics))
-                by_run[stream] = (position, chunks)
-        return {run_of(stream): (last, Chunk.concat(chunks)) for stream, (last, chunks) in by_run.items()}
+                known = by_run.get(stream)
+                calls = known[1] if known else []
+                calls.append(event.metrics)
+                by_run[stream] = (position, calls)
+        return {run_of(stream): (last, chunk_of(calls)) for stream, (last, calls) in by_run.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,31 +3,102 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import structlog
 import typer
 from pydantic import ValidationError
-from runstream_schemas.errors import StartupError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_schemas.errors import LogCorrupt, RunstreamError, StartupError
 
 from runstream_services import embedded
+from runstream_services.adapters.postgres import Database
+from runstream_services.databases import database_for_command
+from runstream_services.projector.rebuild import Progress as RebuildProgress
+from runstream_services.projector.rebuild import Rebuild, drop_retired
+from runstream_services.projector.verify import verify_log, verify_projection
 from runstream_services.settings import Settings
 
 
-def up(**given: Any) -> None:
+def up(given: dict[str, Any]) -> None:
     """Serve until told to stop; exits with 1 and a sentence where that is not possible."""
+    settings = _settings(given)
+    _run(embedded.up(settings, lambda address: _greet(address, settings), _say))
+
+
+def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool) -> None:
+    """Rebuild projections and switch to what was rebuilt."""
+
+    async def work(database: Database) -> None:
+        with _progress() as show:
+            for name in names or PROJECTIONS:
+                version = await Rebuild(database, name, str(uuid4()), show).run()
+                typer.echo(f"{name}: version {version} is read now")
+        if drop:
+            connection = await database.connect(service=False)
+            for dropped in await drop_retired(connection):
+                typer.echo(f"{dropped}: dropped")
+            await connection.close()
+
+    _run(_on_database(given, work))
+
+
+def verify(names: Sequence[str], given: dict[str, Any], *, log_only: bool) -> None:
+    """Check the log, then projections; exits with 1 where something is not as it was logged."""
+    wrong: list[str] = []
+
+    async def work(database: Database) -> None:
+        connection = await database.connect(service=False)
+        with _progress() as show:
+            try:
+                count = await verify_log(connection, lambda at, head: show(RebuildProgress("log", 1, at, head)))
+                typer.echo(f"log: {count} events, chain intact")
+            except LogCorrupt as error:
+                wrong.append("log")
+                typer.echo(f"log: CORRUPT at position {error.position}: {error}")
+            for name in () if log_only else names or PROJECTIONS:
+                found = await verify_projection(database, name, str(uuid4()), show)
+                equal = found.live == found.rebuilt
+                typer.echo(f"{name}: {'equal to' if equal else 'DIFFERS from'} the log at position {found.position}")
+                if not equal:
+                    wrong.append(name)
+        await connection.close()
+
+    _run(_on_database(given, work))
+    if wrong:
+        _say(f"runstream: wrong: {', '.join(wrong)}. `runstream rebuild NAME` rebuilds a projection from the log")
+        raise typer.Exit(1)
+
+
+async def _on_database(given: dict[str, Any], work: Callable[[Database], Coroutine[Any, Any, None]]) -> None:
+    async with database_for_command(_settings(given), _say) as database:
+        await work(database)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        embedded.run(main)
+    except (StartupError, RunstreamError) as error:
+        _say(f"runstream: {error}")
+        raise typer.Exit(1) from error
+
+
+def _settings(given: dict[str, Any]) -> Settings:
     try:
         settings = Settings(**given)
-        _log_to_stderr(settings.log_level)
-        embedded.run(embedded.up(settings, lambda address: _greet(address, settings), _say))
     except ValidationError as error:
         for problem in error.errors():
             _say(f"runstream: {'.'.join(map(str, problem['loc']))}: {problem['msg']}")
         raise typer.Exit(2) from error
-    except StartupError as error:
-        _say(f"runstream: {error}")
-        raise typer.Exit(1) from error
+    _log_to_stderr(settings.log_level)
+    return settings
 
 
 def _greet(address: str, settings: Settings) -> None:
@@ -35,6 +106,21 @@ def _greet(address: str, settings: Settings) -> None:
     typer.echo(
         f'Runstream is ready on {address}, data in {where}\n    mlflow.set_tracking_uri("{address}")\nCtrl-C stops it.'
     )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[RebuildProgress], None]]:
+    """A bar per projection, on a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not os.isatty(2), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(progress: RebuildProgress) -> None:
+            if progress.name not in tasks:
+                tasks[progress.name] = bars.add_task(progress.name)
+            bars.update(tasks[progress.name], completed=progress.position, total=progress.head)
+
+        yield show
 
 
 def _say(line: str) -> None:

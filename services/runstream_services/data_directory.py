@@ -46,6 +46,10 @@ SOCKET_NAME: Final = ".s.PGSQL.5432"
 SOCKET_PATH_BYTES: Final = 107 if sys.platform == "linux" else 103
 
 
+class DirectoryInUse(StartupError):
+    """Another process serves the data directory."""
+
+
 class DataDirectory:
     """A data directory that this process alone serves, from :meth:`open` until :meth:`close` or its end."""
 
@@ -75,7 +79,7 @@ class DataDirectory:
             os.close(lock)
             if isinstance(error, BlockingIOError):
                 at = f" ({holder[1]})" if len(holder) > 1 and holder[1] else ""
-                raise StartupError(
+                raise DirectoryInUse(
                     f"{root} is in use by process {holder[0] or 'unknown'}{at}: stop it, or choose another directory"
                 ) from error
             raise StartupError(f"cannot lock {root / 'lock'}: {error}; the file system must support flock") from error

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -27,9 +26,7 @@ from runstream_schemas.ids import DEFAULT_EXPERIMENT_EVENT, EXPERIMENTS, uuid7
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line, Pool
-from runstream_services.adapters.postgres_schema import migrate
-from runstream_services.data_directory import DataDirectory
-from runstream_services.embedded_postgres import EmbeddedPostgres
+from runstream_services.databases import database_of, prepare
 from runstream_services.gateway.app import build
 from runstream_services.gateway.service import Gateway
 from runstream_services.log_tail import LogTail
@@ -132,16 +129,6 @@ class Node:
         await self.bus.emit(envelope, event, deadline_s=60)
 
 
-async def prepare(database: Database) -> None:
-    """Migrate the database and make the projections that are missing, as its owner."""
-    connection = await database.connect(service=False)
-    try:
-        await migrate(connection, log_id=UUID(bytes=os.urandom(16), version=4))
-        await postgres_projections.ensure_live(connection)
-    finally:
-        await connection.close()
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Bind before anything else is started, so that a port in use is said at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -154,27 +141,6 @@ def listen(host: str, port: int) -> socket.socket:
         message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port"
         raise StartupError(message) from error
     return listener
-
-
-@asynccontextmanager
-async def database_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[tuple[Database, bool]]:
-    """The database to work on, running; and whether this process knows itself to be alone on it."""
-    if settings.database_url is not None:
-        yield Database({"dsn": settings.database_url.get_secret_value()}), False
-        return
-    directory = DataDirectory.open(settings.data)
-    postgres = EmbeddedPostgres(directory, report=report)
-    try:
-        await postgres.start()
-        supervision = asyncio.create_task(postgres.supervise())
-        try:
-            yield Database(postgres.connect_arguments), True
-        finally:
-            supervision.cancel()
-            await asyncio.gather(supervision, return_exceptions=True)
-    finally:
-        await postgres.stop()
-        directory.close()
 
 
 async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
@@ -200,6 +166,7 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
         lifespan="off",
         access_log=False,
         log_config=None,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         backlog=1024,

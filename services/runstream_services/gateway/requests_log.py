@@ -160,7 +160,9 @@ def _swift(body: bytes) -> LogBatch | None:
         except _NOT_DECODED:
             return None
         full_points = _full_points(full.metrics)
-        return full_points and _within_rules(body, full.run_id, full_points, full.params, full.tags)
+        if full_points is None:
+            return None
+        return _within_rules(body, full.run_id, full_points, full.params, full.tags)
     metrics = plain.metrics
     points = _Points(
         [point.key for point in metrics],

@@ -1,0 +1,63 @@
+"""The database that a process works on: embedded in a data directory, or a PostgreSQL of the user's own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from runstream_schemas.errors import StartupError
+
+from runstream_services.adapters import postgres_projections
+from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres_schema import migrate
+from runstream_services.data_directory import DataDirectory, DirectoryInUse, postgres_account, socket_directory
+from runstream_services.embedded_postgres import DATABASE, PORT, SUPERUSER, EmbeddedPostgres
+from runstream_services.settings import Settings
+
+
+async def prepare(database: Database) -> None:
+    """Migrate the database and make the projections that are missing, as its owner."""
+    connection = await database.connect(service=False)
+    try:
+        await migrate(connection, log_id=UUID(bytes=os.urandom(16), version=4))
+        await postgres_projections.ensure_live(connection)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def database_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[tuple[Database, bool]]:
+    """The database to work on, running; and whether this process knows itself to be alone on it."""
+    if settings.database_url is not None:
+        yield Database({"dsn": settings.database_url.get_secret_value()}), False
+        return
+    directory = DataDirectory.open(settings.data)
+    postgres = EmbeddedPostgres(directory, report=report)
+    try:
+        await postgres.start()
+        supervision = asyncio.create_task(postgres.supervise())
+        try:
+            yield Database(postgres.connect_arguments), True
+        finally:
+            supervision.cancel()
+            await asyncio.gather(supervision, return_exceptions=True)
+    finally:
+        await postgres.stop()
+        directory.close()
+
+
+@asynccontextmanager
+async def database_for_command(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Database]:
+    """The database of a command: that of the server which serves the data directory, else one started for it."""
+    if settings.database_url is None and not (settings.data / "postgres").is_dir():
+        raise StartupError(f"there is no Runstream database in {settings.data.resolve()}: name it with --data")
+    try:
+        async with database_of(settings, report) as (database, _):
+            yield database
+    except DirectoryInUse:
+        pgdata = settings.data.resolve() / "postgres"
+        socket = socket_directory(pgdata, postgres_account(pgdata))
+        yield Database({"host": str(socket), "port": PORT, "user": SUPERUSER, "database": DATABASE})
