@@ -1,4 +1,4 @@
-"""Real servers for tests: one PostgreSQL for the session, a fresh database per test, servers in processes of their own."""
+"""Real servers for tests: one PostgreSQL a session, a fresh database a test, servers in processes of their own."""
 
 from __future__ import annotations
 

@@ -45,9 +45,14 @@ def rebuild(
     data: Data = None,
     database_url: DatabaseUrl = None,
     drop: Annotated[bool, typer.Option("--drop", help="Drop the versions that are no longer read.")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="With `decisions`: take decisions that come out differently.")
+    ] = False,
 ) -> None:
     """Rebuild projections from the log, beside the ones that are read, then switch to them. The server may run."""
-    _server().rebuild(names or [], _given(data=data, database_url=database_url), drop=drop)
+    _server().rebuild(
+        names or [], _given(data=data, database_url=database_url), drop=drop, accept_changes=accept_changes
+    )
 
 
 @app.command()

@@ -123,6 +123,33 @@ select position, verdict, decided_at, result from decisions_vN
  where decided_at > $1 and decided_at <= $2 and decided_at > position and position <= $1"""
 
 
+def content(suffix: str) -> str:
+    """Everything that was decided and that deciding goes on from, in an order of its own."""
+    return (
+        f"select 0, position::text, verdict, decided_at::text, waits_for, code, message, result::text "
+        f"from decisions{suffix} "
+        f"union all select 1, experiment_id::text, name, deleted::text, lifecycle_at::text, null, null, null "
+        f"from decision_experiments{suffix} "
+        f"union all select 2, event_id::text, experiment_id::text, null, null, null, null, null "
+        f"from decision_ensured{suffix} "
+        f"union all select 3, run_id, experiment_id::text, deleted::text, lifecycle_at::text, null, null, null "
+        f"from decision_runs{suffix} "
+        f"union all select 4, param::text, digest::text, null, null, null, null, null from decision_params{suffix} "
+        f"union all select 5, tag::text, null, null, null, null, null, null from decision_tags{suffix} order by 1, 2"
+    )
+
+
+def changed_query(before: str, after: str) -> str:
+    """Positions that two versions decide differently, with both verdicts (null: accepted). Arguments: up to, limit."""
+    return (
+        "select position, b.verdict as before, a.verdict as after, a.code, a.message "
+        f"from (select * from decisions{before} where position <= $1) b "
+        f"full join (select * from decisions{after} where position <= $1) a using (position) "
+        "where (b.verdict, b.decided_at, b.code, b.message, b.result) "
+        "is distinct from (a.verdict, a.decided_at, a.code, a.message, a.result) order by position limit $2"
+    )
+
+
 def changes_to_statements(changes: Changes, suffix: str) -> list[Statement]:
     """Return the statements that store a decided batch: none for the commonest, which only logs metrics."""
     statements: list[Statement] = []

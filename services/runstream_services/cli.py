@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_schemas.errors import LogCorrupt, RunstreamError, StartupError
 
@@ -23,6 +24,7 @@ from runstream_services.adapters.postgres import Database
 from runstream_services.databases import database_for_command
 from runstream_services.projector.rebuild import Progress as RebuildProgress
 from runstream_services.projector.rebuild import Rebuild, drop_retired
+from runstream_services.projector.redecide import Change, redecide
 from runstream_services.projector.verify import verify_log, verify_projection
 from runstream_services.settings import Settings
 
@@ -33,12 +35,16 @@ def up(given: dict[str, Any]) -> None:
     _run(embedded.up(settings, lambda address: _greet(address, settings), _say))
 
 
-def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool) -> None:
+def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_changes: bool) -> None:
     """Rebuild projections and switch to what was rebuilt."""
 
     async def work(database: Database) -> None:
         with _progress() as show:
             for name in names or PROJECTIONS:
+                if name == decision_tables.NAME:
+                    position, changes = await redecide(database, str(uuid4()), show, accept=accept_changes)
+                    _tell_changes(position, changes, accept_changes)
+                    continue
                 version = await Rebuild(database, name, str(uuid4()), show).run()
                 typer.echo(f"{name}: version {version} is read now")
         if drop:
@@ -48,6 +54,14 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool) -> None:
             await connection.close()
 
     _run(_on_database(given, work))
+
+
+def _tell_changes(position: int, changes: list[Change], accepted: bool) -> None:
+    typer.echo(f"decisions: decided again up to position {position}, {len(changes) or 'no'} changes")
+    for change in changes:
+        typer.echo(f"    position {change.position}: {change.before} -> {change.after}")
+    if changes and not accepted:
+        typer.echo("Nothing was changed. --accept-changes takes them; rebuild the other projections afterwards.")
 
 
 def verify(names: Sequence[str], given: dict[str, Any], *, log_only: bool) -> None:

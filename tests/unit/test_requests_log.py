@@ -157,6 +157,21 @@ def test_what_mlflows_client_writes_goes_the_swift_way(
         assert repr(got) == repr(_exact(sent))
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        body(other="?"),
+        body(metrics=[POINT | {"other": "?"}]),
+        body(metrics=[POINT | {"model_id": "m", "other": "?"}]),
+        body(params=[{"key": "a", "other": "?"}]),
+        body(tags=[{"key": "a", "value": "?"}]),
+    ],
+)
+def test_a_body_that_is_not_unicode_is_refused_whatever_holds_it(sent: bytes) -> None:
+    """The typed decoder looks only at strings that it keeps: one reason why it refuses fields that it does not know."""
+    assert "The request body is not valid JSON" in refusal(parse_log_batch, sent.replace(b"?", b"\xff"))
+
+
 def test_a_batch_becomes_columns_params_and_tags() -> None:
     sent = body(
         metrics=[POINT, POINT | {"step": 4}, POINT | {"key": "acc", "value": "NaN"}],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from runstream_projections import reads
-from runstream_schemas.errors import invalid, missing
+from runstream_schemas.errors import RequestError, invalid, missing
 from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunTagDeleted, RunUpdated
 from runstream_schemas.ids import run_stream
 
@@ -42,11 +42,31 @@ async def set_tag(gateway: Gateway, request: Request) -> Answer:
 
 async def _log(gateway: Gateway, call: LogBatch) -> Answer:
     event = RunLogged(metrics=call.series, params=dict(call.params), tags=call.tags)
-    await gateway.write_run(call.run_id, event, metrics_only=not call.params and not call.tags)
+    try:
+        await gateway.write_run(call.run_id, event, metrics_only=not call.params and not call.tags)
+    except RequestError as error:
+        raise await _with_logged_value(gateway, call, error) from error
     if call.truncated:
         gateway.truncated += call.truncated
         return Answer(render.EMPTY, ((b"x-runstream-truncated-values", b"%d" % call.truncated),))
     return DONE
+
+
+async def _with_logged_value(gateway: Gateway, call: LogBatch, error: RequestError) -> RequestError:
+    """Name the value that a param has: the decision knows only its hash."""
+    if error.code != "INVALID_PARAMETER_VALUE" or not call.params:
+        return error
+    asked = dict(call.params)
+    async with gateway.snapshot(("params",)) as (connection, suffixes):
+        sql = f"select key, value from params{suffixes['params']} where run_id = $1 and key = any($2::text[])"
+        logged = {row["key"]: row["value"] for row in await connection.fetch(sql, call.run_id, list(asked))}
+    for key, value in asked.items():
+        if logged.get(key, value) != value:
+            return invalid(
+                f"Changing param values is not allowed. Param with key='{key}' was already logged with "
+                f"value='{logged[key]}' for run ID='{call.run_id}'. Attempted logging new value '{value}'."
+            )
+    return error
 
 
 async def create(gateway: Gateway, request: Request) -> Answer:

@@ -71,12 +71,16 @@ class Decider:
             taken = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
             if not taken:
                 raise CheckpointMoved("another process decides; it gives up its lease within seconds after it stops")
-            self._standing = taken[0]
-            self._state.next_experiment_id = await connection.fetchval(self._sql(tables.NEXT_EXPERIMENT))
-            self._anything_waits = await connection.fetchval(
-                self._sql("select exists (select from decisions_vN where verdict = 'waiting')")
-            )
+            await self.adopt(connection, taken[0])
             await self.catch_up(connection)
+
+    async def adopt(self, connection: asyncpg.Connection, standing: Standing) -> None:
+        """Decide into a version that this process owns: the live one, or one that is being rebuilt."""
+        self._standing = standing
+        self._state = State(next_experiment_id=await connection.fetchval(self._sql(tables.NEXT_EXPERIMENT)))
+        self._anything_waits = await connection.fetchval(
+            self._sql("select exists (select from decisions_vN where verdict = 'waiting')")
+        )
 
     async def catch_up(self, connection: asyncpg.Connection, up_to: int | None = None) -> None:
         """Decide the events of the log after the checkpoint, batch by batch."""
