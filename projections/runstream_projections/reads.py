@@ -89,6 +89,16 @@ def experiment_by_name_query(suffixes: Suffixes) -> str:
     return _experiment(suffixes) + "where e.name = $1"
 
 
+def artifact_location_query(suffixes: Suffixes) -> str:
+    """Where an experiment was told to keep its artifacts. Argument: its id."""
+    return f"select artifact_location from experiments{suffixes['experiments']} where experiment_id = $1"
+
+
+def logged_params_query(suffixes: Suffixes) -> str:
+    """Some params of a run. Arguments: run id, keys."""
+    return f"select key, value from params{suffixes['params']} where run_id = $1 and key = any($2::text[])"
+
+
 #: Comparisons of a name by the operators of MLflow's grammar; the value is an argument.
 _NAME_TESTS: Final = {"=": "e.name = {}", "!=": "e.name <> {}", "LIKE": "e.name like {}", "ILIKE": "e.name ilike {}"}
 
@@ -101,21 +111,14 @@ ORDER_COLUMNS: Final = {
 }
 
 
-def experiments_page_query(
-    suffixes: Suffixes, names: list[tuple[str, str]], order_by: list[tuple[str, bool]]
-) -> tuple[str, list[str]]:
-    """A page of experiments. Arguments: deleted (or null for both), how many, how many to skip, then those returned.
+def experiments_page_query(suffixes: Suffixes, operators: list[str], order_by: list[tuple[str, bool]]) -> str:
+    """A page of experiments. Arguments: deleted (or null for both), how many, how many to skip, then compared names.
 
-    ``names`` are (operator, value) tests of the name, all of which hold; ``order_by`` are (attribute, ascending).
+    ``operators`` compare the experiment's name with those, and all hold; ``order_by`` are (attribute, ascending).
     """
-    values = [value for _, value in names]
     tests = "".join(
-        " and " + _NAME_TESTS[operator].format(f"${number}::text") for number, (operator, _) in enumerate(names, 4)
+        " and " + _NAME_TESTS[operator].format(f"${number}::text") for number, operator in enumerate(operators, 4)
     )
     keys = [f"{ORDER_COLUMNS[name]} {'asc' if ascending else 'desc'}" for name, ascending in order_by]
-    if not keys:
-        keys = ["e.creation_time desc", "e.experiment_id asc"]
-    elif all(name != "experiment_id" for name, _ in order_by):
-        keys.append("e.experiment_id desc")
     where = f"where ($1::boolean is null or e.deleted = $1){tests} "
-    return _experiment(suffixes) + where + f"order by {', '.join(keys)} limit $2 offset $3", values
+    return _experiment(suffixes) + where + f"order by {', '.join(keys)} limit $2 offset $3"

@@ -19,7 +19,7 @@ import uvicorn
 from runstream_projections.metric_blocks import METRIC_BLOCKS
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import StartupError
+from runstream_schemas.errors import CheckpointMoved, StartupError
 from runstream_schemas.events import CURRENT_VERSION, ExperimentCreated
 from runstream_schemas.ids import DEFAULT_EXPERIMENT_EVENT, EXPERIMENTS, uuid7
 
@@ -83,6 +83,7 @@ class Node:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the services; on leaving, write what was accepted and give up the leases."""
+        await self._own_the_decisions()
         async with asyncio.TaskGroup() as tasks:
             leases = tasks.create_task(self._keep_leases())
             writer = tasks.create_task(self.writer.run())
@@ -105,6 +106,19 @@ class Node:
         await self.pool.close()
         for line in self._lines:
             await line.close()
+
+    async def _own_the_decisions(self) -> None:
+        """A server that was killed left its lease behind; one that lives keeps it, and this one cannot start."""
+        deadline = time.monotonic() + 1.5 * postgres_projections.LEASE_S
+        while True:
+            try:
+                await self.decider.reset()
+                return
+            except CheckpointMoved as error:
+                if time.monotonic() > deadline:
+                    message = "another Runstream server works on this database: stop it, or use its address"
+                    raise StartupError(message) from error
+            await asyncio.sleep(0.2)
 
     async def _keep_leases(self) -> None:
         while True:

@@ -40,21 +40,19 @@ async def create(gateway: Gateway, request: Request) -> Answer:
 async def get(gateway: Gateway, request: Request) -> Answer:
     """``experiments/get``: active or deleted."""
     number = requests_experiments.parse_get_experiment(request.query).experiment_id
-    async with gateway.snapshot(reads.EXPERIMENT_PROJECTIONS) as (connection, suffixes):
-        row = await connection.fetchrow(reads.experiment_query(suffixes), number)
-    if row is None:
+    rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_query, number)
+    if not rows:
         raise missing(f"No Experiment with id={number} exists")
-    return Answer(render.dump({"experiment": render.experiment(row)}))
+    return Answer(render.dump({"experiment": render.experiment(rows[0])}))
 
 
 async def get_by_name(gateway: Gateway, request: Request) -> Answer:
     """``experiments/get-by-name``: active or deleted; the client takes this 404 for "none"."""
     name = requests_experiments.parse_get_experiment_by_name(request.query).experiment_name
-    async with gateway.snapshot(reads.EXPERIMENT_PROJECTIONS) as (connection, suffixes):
-        row = await connection.fetchrow(reads.experiment_by_name_query(suffixes), name)
-    if row is None:
+    rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_by_name_query, name)
+    if not rows:
         raise missing(f"Could not find experiment with name '{name}'")
-    return Answer(render.dump({"experiment": render.experiment(row)}))
+    return Answer(render.dump({"experiment": render.experiment(rows[0])}))
 
 
 async def search(gateway: Gateway, request: Request) -> Answer:
@@ -69,9 +67,16 @@ async def search_by_query(gateway: Gateway, request: Request) -> Answer:
 
 async def _search(gateway: Gateway, asked: SearchExperiments) -> Answer:
     offset = _offset(asked.page_token)
-    async with gateway.snapshot(reads.EXPERIMENT_PROJECTIONS) as (connection, suffixes):
-        sql, values = reads.experiments_page_query(suffixes, list(asked.name_clauses), asked.order_by)
-        rows = await connection.fetch(sql, _DELETED[asked.view_type], asked.max_results + 1, offset, *values)
+    rows = await gateway.fetch(
+        reads.EXPERIMENT_PROJECTIONS,
+        lambda suffixes: reads.experiments_page_query(
+            suffixes, [c.operator for c in asked.name_clauses], asked.order_by
+        ),
+        _DELETED[asked.view_type],
+        asked.max_results + 1,
+        offset,
+        *(clause.value for clause in asked.name_clauses),
+    )
     page = rows[: asked.max_results]
     body: dict[str, object] = {"experiments": [render.experiment(row) for row in page]} if page else {}
     if len(rows) > len(page):

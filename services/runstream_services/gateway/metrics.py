@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from runstream_projections.chunk import Points, decode, history
-from runstream_projections.metric_blocks import history_query
+from runstream_projections.metric_blocks import METRIC_BLOCKS, history_query
 from runstream_schemas.errors import invalid
 
 from runstream_services.gateway import render, requests_runs
@@ -23,9 +23,13 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
     asked = requests_runs.parse_get_metric_history(request.query)
     after = _after(asked.page_token)
     least = LEAST_TIMESTAMP if after is None else after[0]
-    async with gateway.snapshot(("metric_blocks",)) as (connection, suffixes):
-        sql = history_query(suffixes["metric_blocks"])
-        rows = await connection.fetch(sql, asked.run_id, asked.metric_key, least)
+    rows = await gateway.fetch(
+        (METRIC_BLOCKS.name,),
+        lambda suffixes: history_query(suffixes[METRIC_BLOCKS.name]),
+        asked.run_id,
+        asked.metric_key,
+        least,
+    )
     points = history([decode(row["data"]) for row in rows], asked.metric_key)
     if after is not None:
         points = points.take(slice(_index_after(points, after), None))

@@ -46,10 +46,13 @@ async def _log(gateway: Gateway, call: LogBatch) -> Answer:
         await gateway.write_run(call.run_id, event, metrics_only=not call.params and not call.tags)
     except RequestError as error:
         raise await _with_logged_value(gateway, call, error) from error
-    if call.truncated:
-        gateway.truncated += call.truncated
-        return Answer(render.EMPTY, ((b"x-runstream-truncated-values", b"%d" % call.truncated),))
-    return DONE
+    return _said_truncated(gateway, call.truncated, render.EMPTY) if call.truncated else DONE
+
+
+def _said_truncated(gateway: Gateway, truncated: int, body: bytes) -> Answer:
+    """Over-long values are cut, as stock cuts them; unlike stock, the answer and a counter say so."""
+    gateway.truncated += truncated
+    return Answer(body, ((b"x-runstream-truncated-values", b"%d" % truncated),) if truncated else ())
 
 
 async def _with_logged_value(gateway: Gateway, call: LogBatch, error: RequestError) -> RequestError:
@@ -57,9 +60,8 @@ async def _with_logged_value(gateway: Gateway, call: LogBatch, error: RequestErr
     if error.code != "INVALID_PARAMETER_VALUE" or not call.params:
         return error
     asked = dict(call.params)
-    async with gateway.snapshot(("params",)) as (connection, suffixes):
-        sql = f"select key, value from params{suffixes['params']} where run_id = $1 and key = any($2::text[])"
-        logged = {row["key"]: row["value"] for row in await connection.fetch(sql, call.run_id, list(asked))}
+    rows = await gateway.fetch(("params",), reads.logged_params_query, call.run_id, list(asked))
+    logged = {row["key"]: row["value"] for row in rows}
     for key, value in asked.items():
         if logged.get(key, value) != value:
             return invalid(
@@ -91,17 +93,16 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         "deleted": False, "metric_keys": None, "param_keys": None, "param_values": None,
         "tag_keys": sorted(tags), "tag_values": [tags[key] for key in sorted(tags)],
     }  # fmt: skip
-    return Answer(render.dump({"run": render.run(row)}))
+    return _said_truncated(gateway, asked.truncated, render.dump({"run": render.run(row)}))
 
 
 async def get(gateway: Gateway, request: Request) -> Answer:
     """``runs/get``: a run, active or deleted."""
     run_id = requests_runs.parse_get_run(request.query).run_id
-    async with gateway.snapshot(reads.RUN_PROJECTIONS) as (connection, suffixes):
-        row = await connection.fetchrow(reads.run_query(suffixes), run_id)
-    if row is None:
+    rows = await gateway.fetch(reads.RUN_PROJECTIONS, reads.run_query, run_id)
+    if not rows:
         raise missing(f"Run with id={run_id} not found")
-    return Answer(render.dump({"run": render.run(row)}))
+    return Answer(render.dump({"run": render.run(rows[0])}))
 
 
 async def update(gateway: Gateway, request: Request) -> Answer:
@@ -109,9 +110,8 @@ async def update(gateway: Gateway, request: Request) -> Answer:
     asked = requests_runs.parse_update_run(request.body)
     event = RunUpdated(status=asked.status, end_time=asked.end_time, name=asked.run_name)
     await gateway.write_run(asked.run_id, event)
-    async with gateway.snapshot(reads.RUN_INFO_PROJECTIONS) as (connection, suffixes):
-        row = await connection.fetchrow(reads.run_info_query(suffixes), asked.run_id)
-    return Answer(render.dump({"run_info": render.run_info(row)}))
+    rows = await gateway.fetch(reads.RUN_INFO_PROJECTIONS, reads.run_info_query, asked.run_id)
+    return Answer(render.dump({"run_info": render.run_info(rows[0])}))
 
 
 async def delete(gateway: Gateway, request: Request) -> Answer:
@@ -139,14 +139,14 @@ async def search(gateway: Gateway, request: Request) -> Answer:
     after = _after(asked.page_token)
     if not asked.experiment_ids:
         return DONE
-    async with gateway.snapshot(reads.RUN_PROJECTIONS) as (connection, suffixes):
-        rows = await connection.fetch(
-            reads.runs_page_query(suffixes),
-            asked.experiment_ids,
-            _DELETED[asked.view_type],
-            *after,
-            asked.max_results + 1,
-        )
+    rows = await gateway.fetch(
+        reads.RUN_PROJECTIONS,
+        reads.runs_page_query,
+        asked.experiment_ids,
+        _DELETED[asked.view_type],
+        *after,
+        asked.max_results + 1,
+    )
     page = rows[: asked.max_results]
     body: dict[str, object] = {"runs": [render.run(row) for row in page]} if page else {}
     if len(rows) > len(page):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
+from runstream_projections import reads
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import RequestError, Unavailable, missing
+from runstream_schemas.errors import RequestError, Transient, Unavailable, missing
 from runstream_schemas.events import CURRENT_VERSION, Event
 from runstream_schemas.ids import run_stream, uuid7
 
@@ -22,6 +22,9 @@ from runstream_services.ports import Outcome, ReadSide, RunRegister
 
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
 DEADLINE_S: Final = 15.0
+
+#: Experiments whose artifact location is remembered.
+CACHED_LOCATIONS: Final = 10_000
 
 
 class Gateway:
@@ -90,48 +93,68 @@ class Gateway:
 
     async def _run_exists(self, run_id: str) -> bool:
         # Decisions commit with the append: what is acknowledged is decided, and visible to any new snapshot.
-        async with self._pool.use("looking for a run") as connection:
-            suffix = self._runs.suffix
-            sql = "select exists (select from decision_runs_vN where run_id = $1)".replace("_vN", suffix)
-            return bool(await connection.fetchval(sql, run_id))
+        sql = "select exists (select from decision_runs_vN where run_id = $1)"
+        rows = await self._retried(
+            "looking for a run", lambda: self._select(sql.replace("_vN", self._runs.suffix), run_id)
+        )
+        return bool(rows[0][0])
 
     async def artifact_location(self, experiment_id: int) -> str | None:
         """Where an experiment was told to keep its artifacts; None: the server's own place. It never changes."""
         if experiment_id not in self._locations:
-            async with self.snapshot(("experiments",)) as (connection, suffixes):
-                sql = f"select artifact_location from experiments{suffixes['experiments']} where experiment_id = $1"
-                row = await connection.fetchrow(sql, experiment_id)
-            if row is None:
+            rows = await self.fetch(reads.EXPERIMENT_PROJECTIONS, reads.artifact_location_query, experiment_id)
+            if not rows:
                 raise missing(f"No Experiment with id={experiment_id} exists")
-            if len(self._locations) > 10_000:
+            if len(self._locations) > CACHED_LOCATIONS:
                 self._locations.clear()
-            self._locations[experiment_id] = row[0]
+            self._locations[experiment_id] = rows[0][0]
         return self._locations[experiment_id]
 
-    @asynccontextmanager
-    async def snapshot(self, names: Sequence[str]) -> AsyncIterator[tuple[asyncpg.Connection, dict[str, str]]]:
-        """Lend a connection whose next statement sees everything that was acknowledged before this call.
+    async def fetch(
+        self, names: Sequence[str], query: Callable[[reads.Suffixes], str], *arguments: Any
+    ) -> list[asyncpg.Record]:
+        """Run one query, and so one snapshot, that sees everything that was acknowledged before this call.
 
-        Also gives the endings of the table names of ``names``.
+        ``query`` makes the SQL from the endings of the table names of ``names``. While PostgreSQL restarts the query is
+        tried again: a client that only reads does not notice. Raises :class:`Unavailable` past the deadline.
         """
-        head = await self.head()
-        suffixes = await self._projections.wait_for(names, head, self._deadline_s)
+
+        async def attempt() -> list[asyncpg.Record]:
+            suffixes = await self._projections.wait_for(names, await self.head(), self._deadline_s)
+            return await self._select(query(suffixes), *arguments)
+
+        return await self._retried("reading", attempt)
+
+    async def _select(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self._pool.use("reading") as connection:
-            yield connection, suffixes
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            return rows
+
+    async def _retried(
+        self, doing: str, attempt: Callable[[], Awaitable[list[asyncpg.Record]]]
+    ) -> list[asyncpg.Record]:
+        pause_s = 0.05
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                while True:
+                    try:
+                        return await attempt()
+                    except (Transient, asyncpg.UndefinedTableError):
+                        # A version that was read may have been dropped a moment ago: look again at what is read.
+                        await asyncio.sleep(pause_s)
+                        pause_s = min(1.0, 2 * pause_s)
+        except TimeoutError:
+            raise Unavailable(f"{doing}: PostgreSQL did not answer within {self._deadline_s:g} s") from None
 
     async def head(self) -> int:
         """The end of the log, read from PostgreSQL after this call; concurrent callers share one query."""
         task = self._next_head
         if task is None:
             task = self._next_head = asyncio.create_task(self._read_head())
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise Unavailable(f"PostgreSQL did not answer within {self._deadline_s:g} s") from None
+        return await asyncio.shield(task)
 
     async def _read_head(self) -> int:
         async with self._head_lock:
             self._next_head = None  # who arrives from here on needs a later look
-            async with self._pool.use("reading the head of the log") as connection:
-                return int(await connection.fetchval("select position from log_head"))
+            rows = await self._select("select position from log_head")
+            return int(rows[0][0])

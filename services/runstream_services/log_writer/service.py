@@ -69,6 +69,8 @@ class LogWriter:
             except Conflict as error:
                 log.warning("another process moved the log", reason=str(error))
                 self._head = None
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             except (asyncpg.PostgresError, InvalidEvent, ValueError) as error:
                 deliveries = await self._isolate(deliveries, error)
 
