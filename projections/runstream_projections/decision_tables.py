@@ -20,6 +20,7 @@ from runstream_schemas.ids import RUN_PREFIX, run_of
 from runstream_projections.decisions import (
     Changes,
     Claim,
+    Decision,
     experiment_owner,
     key_hash,
 )
@@ -158,26 +159,25 @@ def changes_to_statements(changes: Changes, suffix: str) -> list[Statement]:
         if columns[0]:
             statements.append(Statement(sql.replace("_vN", suffix), columns))
 
-    rows = changes.decisions
+    rows, late = with_early(changes)
     add(
         "insert into decisions_vN (position, verdict, decided_at, waits_for, code, message, result) "
         "select * from unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::text[], "
         "$7::bigint[])",
-        list(rows),
-        [d.verdict for d in rows.values()],
-        [None if d.verdict == "waiting" else position for position, d in rows.items()],
-        [d.waits_for for d in rows.values()],
-        [d.code for d in rows.values()],
-        [d.message for d in rows.values()],
-        [d.result for d in rows.values()],
+        [position for position, _, _ in rows],
+        [d.verdict for _, _, d in rows],
+        [at for _, at, _ in rows],
+        [d.waits_for for _, _, d in rows],
+        [d.code for _, _, d in rows],
+        [d.message for _, _, d in rows],
+        [d.result for _, _, d in rows],
     )
-    late = changes.late
     add(
         "update decisions_vN d set verdict = t.verdict, code = t.code, message = t.message, result = t.result, "
         "decided_at = t.at "
         "from unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[]) "
         "as t (position, at, verdict, code, message, result) where d.position = t.position",
-        [claim.position for claim, _, _ in late],
+        [position for position, _, _ in late],
         [at for _, at, _ in late],
         [d.verdict for _, _, d in late],
         [d.code for _, _, d in late],
@@ -209,6 +209,25 @@ def changes_to_statements(changes: Changes, suffix: str) -> list[Statement]:
         [tag for tag, there in changes.tags.items() if not there],
     )
     return statements
+
+
+Decided = tuple[int, int | None, Decision]
+
+
+def with_early(changes: Changes) -> tuple[list[Decided], list[Decided]]:
+    """Return (position, decided at, decision) of the rows to insert, and of earlier rows to settle.
+
+    What waited and was released in the same batch is one insert: no row is written twice by one transaction.
+    """
+    settled = {claim.position: (at, decision) for claim, at, decision in changes.late}
+    rows: list[Decided] = []
+    for position, decision in changes.decisions.items():
+        if decision.verdict == "waiting" and position in settled:
+            at, after = settled.pop(position)
+            rows.append((position, at, after._replace(waits_for=decision.waits_for)))
+        else:
+            rows.append((position, None if decision.verdict == "waiting" else position, decision))
+    return rows, [(position, at, decision) for position, (at, decision) in settled.items()]
 
 
 def _experiment_statements(changes: Changes, suffix: str) -> list[Statement]:

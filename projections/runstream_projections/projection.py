@@ -6,11 +6,12 @@ the next version beside the one that is read. Every table name ends in the versi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import Event, RunLogged
@@ -20,6 +21,8 @@ from runstream_projections.chunk import Chunk
 from runstream_projections.metric_points import chunk_of
 
 Row = Sequence[Any]
+
+_PARAMETER: Final = re.compile(r"\$(\d+)")
 
 
 class Effective(NamedTuple):
@@ -44,6 +47,23 @@ class Statement(NamedTuple):
 
     sql: str
     args: tuple[Any, ...]
+
+
+def together(call: str, arguments: tuple[Any, ...], statements: Sequence[Statement]) -> Statement:
+    """One statement, and so one round trip and one transaction, that evaluates ``call`` and runs all ``statements``.
+
+    They become common table expressions of one snapshot: they must write different rows.
+    """
+    parts, args = [], [*arguments]
+    for number, statement in enumerate(statements):
+        parts.append(f"s{number} as ({_shifted(statement.sql, len(args))})")
+        args += statement.args
+    return Statement(f"with {', '.join(parts)} select {call}" if parts else f"select {call}", tuple(args))
+
+
+def _shifted(sql: str, by: int) -> str:
+    """The same SQL with its parameters numbered from ``by`` + 1."""
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + by}", sql)
 
 
 class Batch:

@@ -78,8 +78,7 @@ LOG_LIMIT_BYTES: Final = 10 * 1024 * 1024
 
 #: Starting takes as long as crash recovery takes, while PostgreSQL writes a line at least this often.
 SILENCE_S: Final = 300.0
-#: A start that takes longer tells what PostgreSQL says meanwhile.
-REPORT_AFTER_S: Final = 1.0
+REPORT_AFTER_S: Final = 1.0  # a start that takes longer tells what PostgreSQL says meanwhile
 #: How long an orphan gets to shut down cleanly, and how long processes get to vanish after a harder signal.
 ORPHAN_GRACE_S: Final = 20.0
 VANISH_S: Final = 15.0

@@ -65,7 +65,8 @@ def translated(doing: str) -> Iterator[None]:
         if (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES:
             raise Unavailable(f"{doing}: PostgreSQL says: {error}") from error
         raise
-    except (TimeoutError, asyncpg.InterfaceError, OSError, EOFError) as error:
+    except (TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
+        # Internal: the statement met a connection that PostgreSQL is closing, between its last words and the end.
         raise Unavailable(f"{doing}: PostgreSQL is away: {error or type(error).__name__}") from error
 
 
@@ -91,9 +92,10 @@ class Line:
             try:
                 with translated(doing):
                     yield connection
-            except BaseException:
-                # A cancelled or failed statement may leave a transaction open or an answer unread.
-                if connection.is_in_transaction() or connection.is_closed():
+            except BaseException as error:
+                # A cancelled or failed statement may leave a transaction open or an answer unread; a connection that
+                # failed may not know yet that it is closed.
+                if isinstance(error, Unavailable) or connection.is_in_transaction() or connection.is_closed():
                     self._connection = None
                     connection.terminate()
                 raise

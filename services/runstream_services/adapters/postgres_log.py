@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import zstandard
-from runstream_projections.projection import Statement
+from runstream_projections.projection import Statement, together
 from runstream_schemas.codec import MAX_ENVELOPE_BYTES, decode_payload, encode
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import LogCorrupt, OriginMoved, UnknownEventType
@@ -17,7 +17,7 @@ from runstream_schemas.positions import Head, Origin
 
 from runstream_services.ports import Delivery, Numbered, Recorded
 
-_APPEND: Final = f"select append_events({', '.join(f'${number}' for number in range(1, 22))})"
+_APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 22))})"
 _COLUMNS: Final = "position, event_id, type, version, stream, sent_at, payload, actor, writer, sequence"
 _decompressor = zstandard.ZstdDecompressor()
 
@@ -48,20 +48,15 @@ async def append(
     lease: tuple[int, str, int] | None,
     statements: Sequence[Statement],
 ) -> None:
-    """Append in one transaction, with the decisions' rows where this process decides.
+    """Append in one transaction and one round trip, with the decisions' rows where this process decides.
 
-    ``origin`` is (id, next offset expected, next offset then); ``lease`` that of the decisions. One round trip where
-    there are no statements. Raises :class:`HeadMoved`, :class:`OriginMoved`, :class:`CheckpointMoved`, or asyncpg's
-    UniqueViolationError for an event id that the log has.
+    ``origin`` is (id, next offset expected, next offset then); ``lease`` that of the decisions. Raises
+    :class:`HeadMoved`, :class:`OriginMoved`, :class:`CheckpointMoved`, or asyncpg's UniqueViolationError for an event
+    id that the log has.
     """
     arguments = _append_arguments(before, numbered, deliveries, origin, lease)
-    if not statements:
-        await connection.execute(_APPEND, *arguments)
-        return
-    async with connection.transaction():
-        await connection.execute(_APPEND, *arguments)
-        for statement in statements:
-            await connection.execute(statement.sql, *statement.args)
+    whole = together(_APPEND, arguments, statements)
+    await connection.execute(whole.sql, *whole.args)
 
 
 def _append_arguments(
