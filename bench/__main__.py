@@ -19,7 +19,7 @@ from bench.ceiling import ceilings
 from bench.load import wrk_binary
 from bench.measurement import Measurement
 from bench.report import COLUMNS, cell, line, problems
-from bench.results import Results, ceiling_note, document, save
+from bench.results import Results, ceiling_note, compare, document, save
 from bench.rows import ROWS, Row
 from bench.servers.fasttrackml import fasttrackml
 from bench.servers.mlflow import mlflow
@@ -146,6 +146,8 @@ def _print(console: Console, rows: list[Row], results: Results) -> None:
     for row in rows:
         table.add_row(*line(row, results.rows.get(row.name, {})).cells)
     console.print(table)
+    if different := compare(results.settings)[1]:
+        console.print(f"! PostgreSQL settings that differ: {different}", markup=False, highlight=False)
     for sentence in problems(rows, results.rows):
         console.print(f"! {sentence}", markup=False, highlight=False)
 

@@ -10,7 +10,7 @@ import psutil  # type: ignore[import-untyped]
 
 
 def describe(folder: Path) -> dict[str, str | int]:
-    """Processor, cores, memory, system, and the file system of ``folder`` (a tmpfs would make fsync free)."""
+    """Processor, cores, memory, system, file system of ``folder`` (a tmpfs would make fsync free), load by others."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count() or 0,
@@ -18,6 +18,7 @@ def describe(folder: Path) -> dict[str, str | int]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "file_system": _file_system(folder),
+        "load_before": f"{os.getloadavg()[0]:.2f}",
     }
 
 

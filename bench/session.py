@@ -57,6 +57,12 @@ class Session:
                 for row in rows:
                     self.say(row, failed(f"did not start: {error}"))
                 return
+            try:
+                self.settings = running.database().settings()
+            except BenchError as error:
+                for row in rows:
+                    self.say(row, failed(f"not measured: {error}"))
+                return
             measure(rows, running)
 
     def _measure_main(self, rows: list[Row], running: Running) -> None:
@@ -65,7 +71,6 @@ class Session:
         if MEMORY_IDLE in rows:
             time.sleep(IDLE_S)
             self.say(MEMORY_IDLE, Measurement(memory_mb(running.process.pid)))
-        self._try(None, lambda: self.settings.update(running.database().settings()))
         with MemoryWatch(running.process.pid) as watch:
             for row in rows:
                 if isinstance(row, LoadRow):
@@ -94,9 +99,8 @@ class Session:
     def _say_disk(self, row: DiskRow, running: Running) -> None:
         self.say(row, measure_disk(row, self.server, running))
 
-    def _try(self, row: Row | None, measure: Callable[[], None]) -> None:
+    def _try(self, row: Row, measure: Callable[[], None]) -> None:
         try:
             measure()
         except (BenchError, OSError, ExceptionGroup) as error:
-            if row is not None:
-                self.say(row, failed(f"{error!r}"[:500]))
+            self.say(row, failed(f"{error!r}"[:500]))

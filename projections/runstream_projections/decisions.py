@@ -252,7 +252,7 @@ class _Court:
         if experiment.lifecycle.deleted:
             return _inactive(f"The experiment {experiment_id}")
         self.changes.runs[run_id] = Run(experiment_id, Lifecycle(False, at))
-        for key in (*event.tags, RUN_NAME_TAG):
+        for key in (*event.tags, RUN_NAME_TAG) if event.name else event.tags:
             self.changes.tags[key_hash(claim.stream, key)] = True
         return ACCEPTED if event.ensured_by is None else Decision("accepted", result=experiment_id)
 

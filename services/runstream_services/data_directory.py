@@ -27,7 +27,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from runstream_schemas.errors import StartupError
 
@@ -151,13 +151,10 @@ class Account:
 
     def ask(self, script: str, arguments: Sequence[Path]) -> subprocess.CompletedProcess[bytes]:
         """Run a shell script as this user, with the arguments as ``$1`` and on; gives its output."""
-        command: list[str | Path] = ["/bin/sh", "-c", script, "sh", *arguments]
+        command = ["/bin/sh", "-c", script, "sh", *map(str, arguments)]
+        become: dict[str, Any] = {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
         try:
-            if self.is_ours:
-                return subprocess.run(command, cwd="/", check=False, capture_output=True)
-            return subprocess.run(
-                command, user=self.uid, group=self.gid, extra_groups=[], cwd="/", check=False, capture_output=True
-            )
+            return subprocess.run(command, **become, cwd="/", check=False, capture_output=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise StartupError(f"cannot run a program as {self.name}, {WHY_ANOTHER_USER}: {error}") from error
 

@@ -73,7 +73,7 @@ class Node:
         self.tail = LogTail()
         self._lines = [Line(database), *(Line(database, durable=False) for _ in range(4))]
         append, decide, fold, compact, self._leases = self._lines
-        self.pool = Pool(database, READERS)
+        self.pool = Pool(database, READERS, on_open=lambda connection: self.projector.confirm(connection))
         self.decider = Decider(decide, self.owner, by_force=alone)
         self.writer = LogWriter(self.bus, append, self.decider, self.tail, now_us)
         self.compactor = Compactor(compact, lambda: self.projector.standing(METRIC_BLOCKS.name), time.monotonic)

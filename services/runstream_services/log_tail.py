@@ -27,7 +27,9 @@ class LogTail:
         """Add the events of one append, which follow one another."""
         if not events:
             return
-        if events[0].position != self.head + 1:
+        # The head says nothing of the window: it also moves past events that are not in it (another process's, and
+        # those whose append was in doubt).
+        if self._events and events[0].position != self._events[-1].position + 1:
             self._events.clear()
             self._bytes = 0
         self._events.extend(events)

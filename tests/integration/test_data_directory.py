@@ -9,8 +9,6 @@ import stat
 import struct
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,15 +34,6 @@ held = DataDirectory.open(sys.argv[1], address="http://127.0.0.1:5000")
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory with a short path that every user can enter (pytest's own is neither)."""
-    made = Path(tempfile.mkdtemp(prefix="runstream-"))
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.fixture

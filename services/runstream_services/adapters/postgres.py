@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -73,10 +73,18 @@ def translated(doing: str) -> Iterator[None]:
 class Line:
     """One connection that is opened when needed, used by one task at a time, and replaced after a failure."""
 
-    def __init__(self, database: Database, *, service: bool = True, durable: bool = True) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        service: bool = True,
+        durable: bool = True,
+        on_open: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+    ) -> None:
         self._database = database
         self._service = service
         self._durable = durable
+        self._on_open = on_open
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
 
@@ -85,12 +93,15 @@ class Line:
         """Lend the connection; ``doing`` begins the message of what goes wrong."""
         async with self._lock:
             connection = self._connection
-            if connection is None or connection.is_closed():
+            opened = connection is None or connection.is_closed()
+            if connection is None or opened:
                 connection = self._connection = await self._database.connect(
                     service=self._service, durable=self._durable
                 )
             try:
                 with translated(doing):
+                    if opened and self._on_open is not None:
+                        await self._on_open(connection)
                     yield connection
             except BaseException as error:
                 # A cancelled or failed statement may leave a transaction open or an answer unread; a connection that
@@ -108,10 +119,12 @@ class Line:
 
 
 class Pool:
-    """A bounded set of lines for reads; a caller waits for a free one."""
+    """A bounded set of lines for reads; a caller waits for a free one. ``on_open`` looks at each new connection."""
 
-    def __init__(self, database: Database, size: int) -> None:
-        self._lines = [Line(database) for _ in range(size)]
+    def __init__(
+        self, database: Database, size: int, on_open: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+    ) -> None:
+        self._lines = [Line(database, on_open=on_open) for _ in range(size)]
         self._free: asyncio.LifoQueue[Line] = asyncio.LifoQueue()
         for line in self._lines:
             self._free.put_nowait(line)

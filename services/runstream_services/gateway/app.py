@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from runstream_services.gateway import experiments, metrics, probes, runs
-from runstream_services.gateway.http import Endpoint, Front, Handler
+from runstream_services.gateway.http import LARGE_BODIES, Endpoint, Front, Handler
 from runstream_services.gateway.service import Gateway
 
 #: (method, path below /api/2.0/mlflow and /ajax-api/2.0/mlflow, handler)
@@ -50,4 +51,5 @@ def build(gateway: Gateway) -> Front:
             by_path.setdefault(prefix + path, {})[method] = handler
     for method, path, handler in PROBES:
         by_path.setdefault(path, {})[method] = handler
-    return Front({path: Endpoint(gateway, handlers) for path, handlers in by_path.items()})
+    large_bodies = asyncio.Semaphore(LARGE_BODIES)
+    return Front({path: Endpoint(gateway, handlers, large_bodies) for path, handlers in by_path.items()})

@@ -25,6 +25,11 @@ log = structlog.get_logger()
 #: The largest body; 1,000 metrics, 100 params and 100 tags at their greatest lengths are well below it.
 MAX_BODY_BYTES: Final = 16 << 20
 
+#: Larger bodies than this are read a few at a time, so that many senders cannot fill the memory with them.
+SMALL_BODY_BYTES: Final = 1 << 20
+LARGE_BODIES: Final = 4
+LARGE_BODY_S: Final = 60.0
+
 #: How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 MAX_DRAINED_BYTES: Final = 1 << 30
 DRAIN_S: Final = 30.0
@@ -57,8 +62,9 @@ Handler = Callable[[Gateway, Request], Awaitable[Answer]]
 class Endpoint:
     """One handler behind one path, as an ASGI application."""
 
-    def __init__(self, gateway: Gateway, handlers: dict[str, Handler]) -> None:
+    def __init__(self, gateway: Gateway, handlers: dict[str, Handler], large_bodies: asyncio.Semaphore) -> None:
         self._gateway = gateway
+        self._large_bodies = large_bodies
         self._handlers = handlers
         self.methods = sorted(handlers)
 
@@ -70,31 +76,43 @@ class Endpoint:
                 allowed = ", ".join(self.methods)
                 raise RequestError("BAD_REQUEST", f"{scope['method']} is not allowed here: {allowed} is", status=405)
             if scope["method"] == "POST":
-                _check_content(scope["headers"])
-                request = Request(await _body(receive), [])
+                answer = await self._post(handler, scope, receive)
             else:
                 query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
-                request = Request(b"", query)
-            answer = await handler(self._gateway, request)
+                answer = await handler(self._gateway, Request(b"", query))
         except asyncio.CancelledError:
             raise
         except Exception as error:
             answer = _of_error(error, scope)
         await _send(send, answer)
 
+    async def _post(self, handler: Handler, scope: Scope, receive: Receive) -> Answer:
+        if _declared_bytes(scope["headers"]) <= SMALL_BODY_BYTES:
+            return await handler(self._gateway, Request(await _body(receive), []))
+        async with self._large_bodies:
+            try:
+                async with asyncio.timeout(LARGE_BODY_S):
+                    body = await _body(receive)
+            except TimeoutError:
+                raise invalid(f"The request body did not arrive within {LARGE_BODY_S:g} s.") from None
+            return await handler(self._gateway, Request(body, []))
 
-def _check_content(headers: list[tuple[bytes, bytes]]) -> None:
-    """Refuse what is not JSON, as stock does, and what is too large, before it is read."""
-    content_type = b""
+
+def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
+    """Refuse what is not JSON, as stock does; return the body's declared size, the largest where none is declared."""
+    content_type, size = b"", MAX_BODY_BYTES
     for name, value in headers:
         if name == b"content-type":
             content_type = value
+        elif name == b"content-length":
+            size = int(value)
         elif name == b"content-encoding" and value.lower() != b"identity":
             message = f"Content-Encoding {value.decode('latin-1')} is not supported"
             raise RequestError("INVALID_PARAMETER_VALUE", message, status=415)
     if content_type.partition(b";")[0].strip().lower() != JSON:
         shown = content_type.decode("latin-1") or "none"
         raise invalid(f"Bad Request. Content-Type should be 'application/json', got '{shown}'.")
+    return size
 
 
 async def _body(receive: Receive) -> bytes:

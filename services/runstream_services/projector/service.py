@@ -58,6 +58,7 @@ class Projector:
         self._hurry = asyncio.Event()
         self._last_change_s = 0.0
         self._stopping = False
+        self._doubted = False
         self._on_tail_row = on_tail_row
         self.folded = 0
 
@@ -83,7 +84,7 @@ class Projector:
             async with asyncio.timeout(deadline_s):
                 while True:
                     standing = [self._standing.get(name) for name in names]
-                    if all(s is not None and s.position >= position for s in standing):
+                    if not self._doubted and all(s is not None and s.position >= position for s in standing):
                         return {s.name: s.suffix for s in standing if s is not None}
                     self._hurry.set()
                     if self._changed is None or self._changed.done():
@@ -92,6 +93,21 @@ class Projector:
         except TimeoutError:
             behind = ", ".join(n for n in names if n not in self._standing or self._standing[n].position < position)
             raise Unavailable(f"{behind} did not reach position {position} within {deadline_s:g} s") from None
+
+    async def confirm(self, connection: asyncpg.Connection) -> None:
+        """Compare what is remembered with what PostgreSQL has, on a new connection and before anything is read by it.
+
+        Projections commit without fsync: PostgreSQL may come back from a crash without their last commits, and every
+        connection from before it is gone. Raises :class:`Unavailable` until what is missing was folded again.
+        """
+        remembered = self._standing
+        rows = await connection.fetch("select name, position from projections where state = 'live'")
+        stored = {row["name"]: row["position"] for row in rows}
+        if any(standing.position > stored[name] for name, standing in remembered.items()):
+            self._doubted = True
+            self._hurry.set()
+        if self._doubted:
+            raise Unavailable("PostgreSQL came back from a crash: its projections are being caught up")
 
     # The loop
 
@@ -103,7 +119,7 @@ class Projector:
                 async with self._line.use("taking over the projections") as connection:
                     await self._take_over(connection)
                 pause_s = 0.05
-                while not self._stopping:
+                while not self._stopping and not self._doubted:
                     await self._step()
             except (Transient, CheckpointMoved) as error:
                 log.warning("the projector starts over", reason=str(error), retry_in_s=pause_s)
@@ -120,6 +136,7 @@ class Projector:
         if len(taken) < len(PROJECTIONS):
             raise CheckpointMoved("another process holds the projections; standing by")
         self._standing = {s.name: s for s in taken}
+        self._doubted = False
         self._parked = {name: {} for name in PROJECTIONS}
         rows = await connection.fetch(
             "select p.name, p.stream, min(p.position) from parked_events p join projections using (name, version) "
@@ -186,7 +203,7 @@ class Projector:
             moved = await postgres_projections.move(connection, self._owner, group, end, [*statements, *parked])
         except RunstreamError:
             raise
-        except (OSError, asyncpg.InterfaceError, asyncio.CancelledError):
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.CancelledError):
             raise
         except Exception as error:
             if isinstance(error, asyncpg.PostgresError) and postgres_is_transient(error):

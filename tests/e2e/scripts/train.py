@@ -58,6 +58,7 @@ def fit(strength: float, parent: str, *, asynchronously: bool) -> float:
         told["tags"]["data"] = "digits"
         model = SGDClassifier(loss="log_loss", alpha=strength, random_state=0)
         step, score = 0, 0.0
+        weights: list[list[float]] = []
         for epoch in range(EPOCHS):
             for start in range(0, len(train_x), BATCH):
                 batch = slice(start, start + BATCH)
@@ -71,25 +72,29 @@ def fit(strength: float, parent: str, *, asynchronously: bool) -> float:
             mlflow.log_metrics(scores, step=epoch, synchronous=not asynchronously)
             for key, value in scores.items():
                 told["metrics"][key].append([epoch, value])
-            log_weights(run.info.run_id, model, epoch, told)
+            weights.append(model.coef_.ravel().tolist())
+        if strength == STRENGTHS[-1]:
+            log_weights(run.info.run_id, weights, told)
     return score
 
 
-def log_weights(run_id: str, model: SGDClassifier, epoch: int, told: dict[str, Any]) -> None:
-    """Log each weight, many more in one call than one request may hold: the client splits it."""
+def log_weights(run_id: str, weights: list[list[float]], told: dict[str, Any]) -> None:
+    """Log every weight after each epoch, many more in one call than one request may hold: the client splits it."""
     now_ms = time.time_ns() // 1_000_000
-    weights = {f"weight/{index}": float(weight) for index, weight in enumerate(model.coef_.ravel())}
-    weights |= {f"momentum/{key}": weight * 0.9 for key, weight in weights.items()}
-    metrics = [Metric(key, weight, now_ms, epoch) for key, weight in weights.items()]
-    params = {f"columns/{epoch}/{column}": f"pixel {column}" for column in range(150)}
-    tags = {f"seen.{epoch}.{index}": "yes" for index in range(120)}
+    metrics = [
+        Metric(f"weight/{index}", weight, now_ms, epoch)
+        for epoch, column in enumerate(weights)
+        for index, weight in enumerate(column)
+    ]
+    params = {f"column/{index}": f"pixel {index}" for index in range(150)}
+    tags = {f"seen.{index}": "yes" for index in range(120)}
     client.log_batch(
         run_id, metrics, [Param(*pair) for pair in params.items()], [RunTag(*pair) for pair in tags.items()]
     )
     told["params"] |= params
     told["tags"] |= tags
-    for key, weight in weights.items():
-        told["metrics"][key].append([epoch, weight])
+    for metric in metrics:
+        told["metrics"][metric.key].append([metric.step, metric.value])
 
 
 def fail(parent: str) -> None:
