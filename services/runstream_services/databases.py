@@ -29,8 +29,13 @@ async def prepare(database: Database) -> None:
 
 
 @asynccontextmanager
-async def database_of(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[tuple[Database, bool]]:
-    """The database to work on, running; and whether this process knows itself to be alone on it."""
+async def database_of(
+    settings: Settings, report: Callable[[str], None], on_lost: Callable[[], None] = lambda: None
+) -> AsyncIterator[tuple[Database, bool]]:
+    """The database to work on, running; and whether this process knows itself to be alone on it.
+
+    ``on_lost`` is called when the embedded PostgreSQL ended for good; leaving then raises :class:`StartupError`.
+    """
     if settings.database_url is not None:
         yield Database({"dsn": settings.database_url.get_secret_value()}), False
         return
@@ -39,11 +44,14 @@ async def database_of(settings: Settings, report: Callable[[str], None]) -> Asyn
     try:
         await postgres.start()
         supervision = asyncio.create_task(postgres.supervise())
+        supervision.add_done_callback(lambda _: on_lost())
         try:
             yield Database(postgres.connect_arguments), True
         finally:
             supervision.cancel()
-            await asyncio.gather(supervision, return_exceptions=True)
+            [ended] = await asyncio.gather(supervision, return_exceptions=True)
+        if isinstance(ended, StartupError):
+            raise ended
     finally:
         await postgres.stop()
         directory.close()

@@ -165,7 +165,7 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
         loop.add_signal_handler(signum, stop.set)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
-        database, alone = await stack.enter_async_context(database_of(settings, report))
+        database, alone = await stack.enter_async_context(database_of(settings, report, stop.set))
         await prepare(database)
         node = Node(database, alone=alone)
         await stack.enter_async_context(node.running())

@@ -24,7 +24,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from runstream_schemas.errors import StartupError
-
 from runstream_services.data_directory import (
     SOCKET_NAME,
     Account,

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from runstream_schemas.errors import StartupError
 from runstream_services import data_directory
 from runstream_services.data_directory import (

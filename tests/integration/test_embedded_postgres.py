@@ -19,6 +19,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+
 from runstream_schemas.errors import StartupError
 from runstream_services import embedded_postgres
 from runstream_services.data_directory import (
@@ -136,8 +137,9 @@ async def test_a_killed_postmaster_is_noticed_and_started_again(data: Path) -> N
         supervision = asyncio.create_task(server.supervise())
         # A backend that computes does not notice that its postmaster is dead, and holds the shared memory.
         busy = await asyncpg.connect(**server.connect_arguments)
-        query = asyncio.create_task(busy.fetchval("select count(*) from (select generate_series(1, 10^12)) as numbers"))
-        computing = "select count(*) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()"
+        count = "select count(*) from (select generate_series(1, 1000000000000)) as numbers"
+        query = asyncio.create_task(busy.fetchval(count))
+        computing = f"select count(*) from pg_stat_activity where state = 'active' and query = '{count}'"
         async with asyncio.timeout(60):
             while await ask(server, computing) == 0:
                 pass

@@ -10,6 +10,7 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 import pytest
+
 from runstream_projections import chunk as chunks
 from runstream_projections.chunk import Chunk, Points, Series, decode, encode, history
 from runstream_schemas.errors import InvalidEvent, Undecodable

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from runstream_schemas.columns import MetricColumns, columns_from_points
 from runstream_schemas.errors import Undecodable
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from runstream_projections.chunk import Chunk, Series
 from runstream_projections.compaction import (
     BLOCK_POINTS,

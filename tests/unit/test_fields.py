@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from runstream_schemas.errors import RequestError
 from runstream_services.gateway.fields import Message, double, enum, int32, int64, required, text
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from runstream_schemas.errors import RequestError
 from runstream_services.gateway import requests_experiments as experiments
 from runstream_services.gateway import requests_runs as runs

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+
 from runstream_schemas.columns import MetricColumns
 from runstream_schemas.errors import RequestError
 from runstream_services.gateway.requests_log import (
