@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runstream_services.embedded_postgres import SETTINGS as EMBEDDED
-
 from bench.processes import stop, wait_until
 from bench.trouble import BenchError
+from runstream_services.embedded_postgres import SETTINGS as EMBEDDED
 
 #: PostgreSQL refuses to run as root: then it runs as the first of these accounts that exists.
 ACCOUNTS: Final = ("runstream-postgres", "runstreampg")
@@ -153,7 +152,8 @@ def find_database(folder: Path) -> Database:
 def largest_database(socket_dir: Path, port: int = 5432) -> Database:
     """The largest database of a server that is no template."""
     name = Database(socket_dir, "postgres", port=port).query(
-        "select datname from pg_database where not datistemplate order by datname = 'postgres', pg_database_size(oid) desc limit 1"
+        "select datname from pg_database where not datistemplate"
+        " order by datname = 'postgres', pg_database_size(oid) desc limit 1"
     )
     return Database(socket_dir, name, port=port)
 

@@ -12,6 +12,9 @@ from bench.targets import TARGETS, Target
 
 COLUMNS: Final = ("work", "MLflow", "FastTrackML", "Runstream", "x MLflow", "x FastTrackML", "target", "met")
 
+#: Behind a ratio to a server that did not do the work without errors: it says more about those than about speed.
+MARK: Final = " (!)"
+
 #: Measurements of one row, by server name.
 Found = Mapping[str, Measurement]
 
@@ -32,26 +35,26 @@ def ratio(row: Row, ours: Measurement | None, theirs: Measurement | None) -> flo
 
 
 def met(row: Row, target: Target | None, found: Found) -> bool | None:
-    """Whether Runstream's figure meets the target; ``None`` when there is no target, or it was not measured.
+    """Whether Runstream's figure meets the target; ``None`` when there is no target, or a part of it was not measured.
 
-    A ratio to a server that was not measured is not judged; a ratio to a server that did no work at all is met. Errors
-    and problems of Runstream's own never meet a target.
+    One part that is missed is a NO whatever the others are. A yes needs every part: a ratio to a server that was not
+    measured, or that did no work to divide by, proves nothing. Errors and problems of Runstream's own never meet one.
     """
     ours = found.get("runstream")
     if target is None or ours is None:
         return None
     if ours.value is None or ours.errors or ours.problems:
         return False
-    judged: list[bool] = []
-    for name, wanted in (("mlflow", target.times_mlflow), ("fasttrackml", target.times_fasttrackml)):
-        theirs = found.get(name)
-        if wanted is None or theirs is None or theirs.value is None:
-            continue
-        times = ratio(row, ours, theirs)
-        judged.append(times is None or times >= wanted)
+    parts: list[bool | None] = []
+    for name, least in (("mlflow", target.times_mlflow), ("fasttrackml", target.times_fasttrackml)):
+        if least is not None:
+            times = ratio(row, ours, found.get(name))
+            parts.append(None if times is None else times >= least)
     if target.at_most is not None:
-        judged.append(ours.value <= target.at_most)
-    return all(judged) if judged else None
+        parts.append(ours.value <= target.at_most)
+    if False in parts:
+        return False
+    return None if None in parts else True
 
 
 def line(row: Row, found: Found) -> Line:
@@ -65,8 +68,8 @@ def line(row: Row, found: Found) -> Line:
             cell(row, found.get("mlflow")),
             cell(row, found.get("fasttrackml")),
             cell(row, ours),
-            _times(ratio(row, ours, found.get("mlflow"))),
-            _times(ratio(row, ours, found.get("fasttrackml"))),
+            _times(row, ours, found.get("mlflow")),
+            _times(row, ours, found.get("fasttrackml")),
             wanted(row, target),
             verdict,
         )
@@ -122,6 +125,8 @@ def markdown(rows: list[Row], results: Mapping[str, Found]) -> str:
     """The table in Markdown, with the problems below it."""
     table = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
     table += [f"| {' | '.join(line(row, results.get(row.name, {})).cells)} |" for row in rows]
+    if any(MARK in text for text in table):
+        table += ["", f"`{MARK.strip()}`: the other server answered wrongly or not at all in this row."]
     if said := problems(rows, results):
         table += ["", "What went wrong:", "", *(f"- {_plain(sentence)}" for sentence in said)]
     return "\n".join(table) + "\n"
@@ -132,8 +137,12 @@ def _plain(sentence: str) -> str:
     return "`" + " ".join(sentence.replace("`", "'").split())[:300] + "`"
 
 
-def _times(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x"
+def _times(row: Row, ours: Measurement | None, theirs: Measurement | None) -> str:
+    value = ratio(row, ours, theirs)
+    if value is None or theirs is None:
+        return "–"
+    mark = MARK if theirs.errors or theirs.problems else ""
+    return (f"{value:,.0f}x" if value >= 10 else f"{value:.1f}x") + mark
 
 
 def _ms(value: float) -> str:

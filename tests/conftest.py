@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+
 from runstream_services.adapters.postgres import Database
 from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import prepare
 from runstream_services.embedded_postgres import EmbeddedPostgres
-
 from tests.server import Server
 
 

@@ -37,6 +37,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import zstandard
+
 from runstream_schemas.errors import InvalidEvent, Undecodable
 
 Integers: TypeAlias = npt.NDArray[np.int64]

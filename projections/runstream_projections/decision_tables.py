@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from runstream_projections.decisions import (
+    Changes,
+    Claim,
+    Decision,
+    experiment_owner,
+    key_hash,
+)
+from runstream_projections.projection import Statement
 from runstream_schemas.events import (
     ExperimentCreated,
     ExperimentEnsured,
@@ -16,15 +24,6 @@ from runstream_schemas.events import (
     RunTagDeleted,
 )
 from runstream_schemas.ids import RUN_PREFIX, run_of
-
-from runstream_projections.decisions import (
-    Changes,
-    Claim,
-    Decision,
-    experiment_owner,
-    key_hash,
-)
-from runstream_projections.projection import Statement
 
 NAME: Final = "decisions"
 REVISION: Final = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from runstream_projections.projection import Batch, Projection, Statement
 from runstream_schemas.events import (
     EXPERIMENT_EVENTS,
     ExperimentCreated,
@@ -15,8 +16,6 @@ from runstream_schemas.events import (
     ExperimentTagDeleted,
     ExperimentTagSet,
 )
-
-from runstream_projections.projection import Batch, Projection, Statement
 
 
 @dataclass(slots=True)

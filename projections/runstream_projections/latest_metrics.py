@@ -7,37 +7,48 @@ the stored one, so that no row is read to fold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from runstream_schemas.events import RunLogged
 
 from runstream_projections.chunk import Chunk, Integers
+from runstream_projections.metric_points import from_columns
 from runstream_projections.projection import Batch, Projection, Statement
+from runstream_schemas.columns import MetricColumns
+from runstream_schemas.events import RunLogged
 
 Latest = tuple[str, float, int, int]
 
 
-def latest(chunk: Chunk) -> Iterator[Latest]:
-    """Yield (key, value, step, timestamp) of the latest point of each key."""
+def latest(chunk: Chunk, calls: Sequence[MetricColumns]) -> Iterator[Latest]:
+    """Yield (key, value, step, timestamp) of the latest point of each key; ``calls`` are what ``chunk`` is made of.
+
+    A chunk does not say in which order the points of different series were logged: where several have one key, its
+    calls are gone through one by one, since of equal points the first stays.
+    """
+    keys = {series[0] for series in chunk.series}
+    if len(keys) == len(chunk.series):
+        yield from _latest_by_series(chunk)
+        return
+    by_key: dict[str, Latest] = {}
+    for call in calls:
+        for row in _latest_by_series(from_columns(call)):
+            known = by_key.get(row[0])
+            if known is None or _order(row) > _order(known):
+                by_key[row[0]] = row
+    yield from by_key.values()
+
+
+def _latest_by_series(chunk: Chunk) -> Iterator[Latest]:
     best = _latest_of_series(chunk)
-    rows = zip(
+    return zip(
         (series[0] for series in chunk.series),
         chunk.values[best].tolist(),
         chunk.steps[best].tolist(),
         chunk.timestamps[best].tolist(),
         strict=True,
     )
-    if len({series[0] for series in chunk.series}) == len(chunk.series):
-        yield from rows
-        return
-    by_key: dict[str, Latest] = {}
-    for row in rows:
-        known = by_key.get(row[0])
-        if known is None or _order(row) > _order(known):
-            by_key[row[0]] = row
-    yield from by_key.values()
 
 
 def _order(row: Latest) -> tuple[int, int, float]:
@@ -64,7 +75,7 @@ def fold(batch: Batch, suffix: str) -> list[Statement]:
     runs: list[str] = []
     rows: list[Latest] = []
     for run_id, (_, chunk) in sorted(batch.chunks.items()):
-        found = sorted(latest(chunk), key=lambda row: row[0])
+        found = sorted(latest(chunk, batch.metrics[run_id][1]), key=lambda row: row[0])
         runs += [run_id] * len(found)
         rows += found
     if not rows:

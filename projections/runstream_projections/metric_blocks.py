@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
-from runstream_schemas.events import RunLogged
-
 from runstream_projections.chunk import Chunk, decode, encode
 from runstream_projections.compaction import Block
 from runstream_projections.projection import Batch, Projection, Row, Statement
+from runstream_schemas.events import RunLogged
 
 #: zstd levels: the tail is written on the way of the log, a block once or a few times in its life.
 TAIL_LEVEL: Final = 1

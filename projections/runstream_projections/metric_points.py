@@ -7,9 +7,9 @@ from functools import lru_cache
 from itertools import chain, groupby, repeat
 
 import numpy as np
-from runstream_schemas.columns import MetricColumns
 
 from runstream_projections.chunk import Chunk, Doubles, Integers, Series
+from runstream_schemas.columns import MetricColumns
 
 
 def chunk_of(calls: Sequence[MetricColumns]) -> Chunk:

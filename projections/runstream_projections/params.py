@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_schemas.events import RunLogged
-
 from runstream_projections.projection import Batch, Projection, Statement
+from runstream_schemas.events import RunLogged
 
 
 def fold(batch: Batch, suffix: str) -> list[Statement]:

@@ -13,12 +13,11 @@ from functools import cached_property
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
+from runstream_projections.chunk import Chunk
+from runstream_projections.metric_points import chunk_of
 from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import Event, RunLogged
 from runstream_schemas.ids import run_of
-
-from runstream_projections.chunk import Chunk
-from runstream_projections.metric_points import chunk_of
 
 Row = Sequence[Any]
 
@@ -77,8 +76,8 @@ class Batch:
         return (e for e in self.events if isinstance(e.event, types))
 
     @cached_property
-    def chunks(self) -> dict[str, tuple[int, Chunk]]:
-        """The metric points of each run in log order, with the position of the last event they came in."""
+    def metrics(self) -> dict[str, tuple[int, list[MetricColumns]]]:
+        """The metric columns of each run's log calls in log order, with the position of the last of them."""
         by_run: dict[str, tuple[int, list[MetricColumns]]] = {}
         for position, stream, event, _ in self.events:
             if type(event) is RunLogged and event.metrics is not None:
@@ -86,7 +85,12 @@ class Batch:
                 calls = known[1] if known else []
                 calls.append(event.metrics)
                 by_run[stream] = (position, calls)
-        return {run_of(stream): (last, chunk_of(calls)) for stream, (last, calls) in by_run.items()}
+        return {run_of(stream): found for stream, found in by_run.items()}
+
+    @cached_property
+    def chunks(self) -> dict[str, tuple[int, Chunk]]:
+        """The metric points of each run by series, in log order, with the position of the last event they came in."""
+        return {run_id: (last, chunk_of(calls)) for run_id, (last, calls) in self.metrics.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunUpdated
-
 from runstream_projections.decisions import RUN_NAME_TAG
 from runstream_projections.projection import Batch, Projection, Statement
+from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunUpdated
 
 HANDLES: Final = (RunCreated, RunUpdated, RunDeleted, RunRestored, RunLogged)
 

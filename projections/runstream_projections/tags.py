@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_schemas.events import RunCreated, RunLogged, RunTagDeleted, RunUpdated
-
 from runstream_projections.decisions import RUN_NAME_TAG
 from runstream_projections.projection import Batch, Projection, Statement
+from runstream_schemas.events import RunCreated, RunLogged, RunTagDeleted, RunUpdated
 
 HANDLES: Final = (RunCreated, RunLogged, RunUpdated, RunTagDeleted)
 

@@ -15,10 +15,10 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_schemas.errors import LogCorrupt, RunstreamError, StartupError
-
 from runstream_services import embedded
 from runstream_services.adapters.postgres import Database
 from runstream_services.databases import database_for_command

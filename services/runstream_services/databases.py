@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 from uuid import UUID
 
-from runstream_schemas.errors import StartupError
-
+from runstream_schemas.errors import StartupError, Unavailable
 from runstream_services.adapters import postgres_projections
-from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres import Database, translated
 from runstream_services.adapters.postgres_schema import migrate
 from runstream_services.data_directory import DataDirectory, DirectoryInUse, postgres_account, socket_directory
 from runstream_services.embedded_postgres import DATABASE, PORT, SUPERUSER, EmbeddedPostgres
 from runstream_services.settings import Settings
 
+#: A PostgreSQL that we run ourselves may be restarting: how long a start waits for it.
+PATIENCE_S: Final = 30.0
 
-async def prepare(database: Database) -> None:
-    """Migrate the database and make the projections that are missing, as its owner."""
+
+async def prepare(database: Database, *, patience_s: float = 0.0) -> None:
+    """Migrate the database and make the projections that are missing, as its owner.
+
+    Raises :class:`Unavailable` when PostgreSQL is away for longer than ``patience_s``.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            with translated("preparing the database"):
+                await _prepare(database)
+            return
+        except Unavailable:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+
+
+async def _prepare(database: Database) -> None:
     connection = await database.connect(service=False)
     try:
         await migrate(connection, log_id=UUID(bytes=os.urandom(16), version=4))

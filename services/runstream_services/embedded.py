@@ -16,17 +16,18 @@ from typing import Any, Final
 import msgspec
 import structlog
 import uvicorn
+
 from runstream_projections.metric_blocks import METRIC_BLOCKS
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import CheckpointMoved, StartupError
+from runstream_schemas.errors import CheckpointMoved, StartupError, Unavailable
 from runstream_schemas.events import CURRENT_VERSION, ExperimentCreated
 from runstream_schemas.ids import DEFAULT_EXPERIMENT_EVENT, EXPERIMENTS, uuid7
-
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line, Pool
-from runstream_services.databases import database_of, prepare
+from runstream_services.data_directory import DataDirectory
+from runstream_services.databases import PATIENCE_S, database_of, prepare
 from runstream_services.gateway.app import build
 from runstream_services.gateway.service import Gateway
 from runstream_services.log_tail import LogTail
@@ -41,8 +42,14 @@ log = structlog.get_logger()
 #: Connections for reads; a read takes one for as long as its one query runs.
 READERS: Final = 8
 
+#: Connections that wait to be accepted.
+BACKLOG: Final = 1024
+
 #: Open requests get this long to finish when the server stops.
 DRAIN_S: Final = 3
+
+#: Clients pool their connections; one that is closed under them costs them a failed call and a retry.
+KEEP_ALIVE_S: Final = 75
 
 
 def now_ms() -> int:
@@ -73,11 +80,11 @@ class Node:
         self.tail = LogTail()
         self._lines = [Line(database), *(Line(database, durable=False) for _ in range(4))]
         append, decide, fold, compact, self._leases = self._lines
-        self.pool = Pool(database, READERS, on_open=lambda connection: self.projector.confirm(connection))
         self.decider = Decider(decide, self.owner, by_force=alone)
         self.writer = LogWriter(self.bus, append, self.decider, self.tail, now_us)
         self.compactor = Compactor(compact, lambda: self.projector.standing(METRIC_BLOCKS.name), time.monotonic)
         self.projector = Projector(fold, self.tail, self.owner, by_force=alone, on_tail_row=self.compactor.added)
+        self.pool = Pool(database, READERS, on_open=self.projector.confirm)
         self.gateway = Gateway(self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom)
 
     @asynccontextmanager
@@ -114,6 +121,9 @@ class Node:
             try:
                 await self.decider.reset()
                 return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
             except CheckpointMoved as error:
                 if time.monotonic() > deadline:
                     message = "another Runstream server works on this database: stop it, or use its address"
@@ -157,6 +167,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _listener(settings: Settings) -> socket.socket:
+    try:
+        return listen(settings.host, settings.port)
+    except StartupError:
+        # Started twice with the same settings: that the directory is being served says more than that a port is taken.
+        if settings.database_url is None and settings.data.is_dir():
+            DataDirectory.open(settings.data).close()
+        raise
+
+
 async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; ``ready`` is called with the address once requests are answered."""
     stop = asyncio.Event()
@@ -164,9 +184,9 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(listen(settings.host, settings.port)))
+        listener = stack.enter_context(contextlib.closing(_listener(settings)))
         database, alone = await stack.enter_async_context(database_of(settings, report, stop.set))
-        await prepare(database)
+        await prepare(database, patience_s=PATIENCE_S if alone else 0.0)
         node = Node(database, alone=alone)
         await stack.enter_async_context(node.running())
         await _serve(node, listener, stop, ready)
@@ -183,7 +203,8 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        backlog=1024,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_S,
     )
     http = _Http(config)
@@ -193,6 +214,7 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    listener.listen(BACKLOG)  # uvicorn does so a moment later, and whoever reads that it is ready may be quicker
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)

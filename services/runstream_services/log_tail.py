@@ -10,8 +10,8 @@ from typing import Final
 from runstream_services.ports import Recorded
 
 #: Above either bound the oldest events are forgotten: a projector that is further behind reads the database.
-MAX_EVENTS: Final = 20_000
-MAX_BYTES: Final = 48 << 20
+MAX_EVENTS: Final = 10_000
+MAX_BYTES: Final = 16 << 20
 
 
 class LogTail:

@@ -8,6 +8,7 @@ from itertools import groupby, pairwise
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from runstream_projections.chunk import Chunk, Points, Series, decode, encode, history
 from runstream_projections.compaction import merge
 

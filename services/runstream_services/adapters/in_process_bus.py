@@ -13,7 +13,6 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import Unavailable
 from runstream_schemas.events import Event
 from runstream_schemas.positions import Origin
-
 from runstream_services.ports import Delivery, Outcome
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
+
 from runstream_schemas.errors import CheckpointMoved, HeadMoved, OriginMoved, RunstreamError, Unavailable
 
 SCHEMA: Final = "runstream"

@@ -9,12 +9,12 @@ from uuid import UUID
 import asyncpg
 import msgspec
 import zstandard
+
 from runstream_projections.projection import Statement, together
 from runstream_schemas.codec import MAX_ENVELOPE_BYTES, decode_payload, encode
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import LogCorrupt, OriginMoved, UnknownEventType
 from runstream_schemas.positions import Head, Origin
-
 from runstream_services.ports import Delivery, Numbered, Recorded
 
 _APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 22))})"

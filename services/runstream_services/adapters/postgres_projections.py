@@ -7,11 +7,11 @@ from importlib import resources
 from typing import Final, NamedTuple
 
 import asyncpg
+
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import Statement, suffix_of
 from runstream_schemas.errors import CheckpointMoved, StartupError
-
 from runstream_services.adapters.postgres import SERVICE_ROLE
 
 #: How long an owner that says nothing keeps its projections.

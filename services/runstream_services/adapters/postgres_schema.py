@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 import structlog
-from runstream_schemas.errors import StartupError
 
+from runstream_schemas.errors import StartupError
 from runstream_services.adapters.postgres import SCHEMA, SERVICE_ROLE
 
 log = structlog.get_logger()

@@ -16,8 +16,7 @@ from runstream_schemas.events import (
     ExperimentTagSet,
 )
 from runstream_schemas.ids import EXPERIMENTS
-
-from runstream_services.gateway import render, requests_experiments
+from runstream_services.gateway import render, requests_experiments, rules
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
 from runstream_services.gateway.requests_experiments import SearchExperiments
@@ -113,6 +112,10 @@ async def restore(gateway: Gateway, request: Request) -> Answer:
 async def set_tag(gateway: Gateway, request: Request) -> Answer:
     """``experiments/set-experiment-tag``."""
     asked = requests_experiments.parse_set_experiment_tag(request.body)
+    if asked.key.startswith(rules.CUSTOM_VIEW_PREFIX):
+        # Calls at the same time may all find room for one more: the limit only keeps a page short.
+        rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_query, asked.experiment_id)
+        rules.check_custom_views({asked.key, *(key for row in rows for key in row["tag_keys"] or ())})
     return await _change(gateway, ExperimentTagSet(experiment_id=asked.experiment_id, key=asked.key, value=asked.value))
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 import structlog
-from runstream_schemas.errors import RequestError, RunstreamError, Transient, invalid
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from runstream_schemas.errors import RequestError, RunstreamError, Transient, invalid
 from runstream_services.gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -73,18 +73,23 @@ class Endpoint:
         try:
             handler = self._handlers.get(scope["method"])
             if handler is None:
-                allowed = ", ".join(self.methods)
-                raise RequestError("BAD_REQUEST", f"{scope['method']} is not allowed here: {allowed} is", status=405)
-            if scope["method"] == "POST":
+                answer = self._not_allowed(scope)
+            elif scope["method"] == "POST":
                 answer = await self._post(handler, scope, receive)
             else:
-                query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
+                query_string = scope["query_string"].decode(errors="replace")
+                query = parse_qsl(query_string, keep_blank_values=True, max_num_fields=1_000)
                 answer = await handler(self._gateway, Request(b"", query))
         except asyncio.CancelledError:
             raise
         except Exception as error:
             answer = _of_error(error, scope)
         await _send(send, answer)
+
+    def _not_allowed(self, scope: Scope) -> Answer:
+        allowed = ", ".join(self.methods)
+        error = RequestError("BAD_REQUEST", f"{scope['method']} is not allowed here: {allowed} is", status=405)
+        return _of_error(error, scope)._replace(headers=((b"allow", allowed.encode()),))
 
     async def _post(self, handler: Handler, scope: Scope, receive: Receive) -> Answer:
         if _declared_bytes(scope["headers"]) <= SMALL_BODY_BYTES:
@@ -116,22 +121,28 @@ def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
 
 
 async def _body(receive: Receive) -> bytes:
-    message = await receive()
+    message = await _next_part(receive)
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         _check_size(len(body))
         return body
     parts, size = [body], len(body)
     while message.get("more_body"):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise invalid("The request ended before its body did.")
+        message = await _next_part(receive)
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY_BYTES:
+            parts.clear()
             await _drain(receive, message)
             _check_size(size)
     return b"".join(parts)
+
+
+async def _next_part(receive: Receive) -> Message:
+    message = await receive()
+    if message["type"] == "http.disconnect":  # even as the first: what was sent of the body is lost then
+        raise invalid("The request ended before its body did.")
+    return message
 
 
 def _check_size(size: int) -> None:
@@ -140,7 +151,7 @@ def _check_size(size: int) -> None:
         raise RequestError("INVALID_PARAMETER_VALUE", message, status=413)
 
 
-async def _drain(receive: Receive, message: Any) -> None:
+async def _drain(receive: Receive, message: Message) -> None:
     drained = 0
     try:
         async with asyncio.timeout(DRAIN_S):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+
 from runstream_projections.chunk import Points, decode, history
 from runstream_projections.metric_blocks import METRIC_BLOCKS, history_query
 from runstream_schemas.errors import invalid
-
 from runstream_services.gateway import render, requests_runs
+from runstream_services.gateway.fields import INT64_MAX, INT64_MIN
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
 from runstream_services.gateway.service import Gateway
-
-LEAST_TIMESTAMP = -(1 << 63)
 
 
 async def get_history(gateway: Gateway, request: Request) -> Answer:
@@ -22,7 +21,7 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
     """
     asked = requests_runs.parse_get_metric_history(request.query)
     after = _after(asked.page_token)
-    least = LEAST_TIMESTAMP if after is None else after[0]
+    least = INT64_MIN if after is None else after[0]
     rows = await gateway.fetch(
         (METRIC_BLOCKS.name,),
         lambda suffixes: history_query(suffixes[METRIC_BLOCKS.name]),
@@ -60,9 +59,13 @@ def _after(token: str | None) -> tuple[int, int, float] | None:
     if not token:
         return None
     match read_token(token):
-        case [int(timestamp), int(step), str(value)] if abs(timestamp) < 1 << 63 and abs(step) < 1 << 63:
+        case [int(timestamp), int(step), str(value)] if _fit(timestamp, step):
             try:
                 return timestamp, step, float.fromhex(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 pass
     raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave.")
+
+
+def _fit(*numbers: int) -> bool:
+    return all(INT64_MIN <= number <= INT64_MAX for number in numbers)

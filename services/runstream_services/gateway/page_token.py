@@ -6,6 +6,7 @@ import base64
 import binascii
 
 import orjson
+
 from runstream_schemas.errors import invalid
 
 
@@ -15,11 +16,18 @@ def page_token(after: list[object]) -> str:
 
 
 def read_token(token: str) -> list[object]:
-    """Return what :func:`page_token` was given. Raises 400 for a token of another making."""
+    """Return what :func:`page_token` was given: integers, and strings that PostgreSQL can look for.
+
+    Raises 400 for a token of another making.
+    """
     try:
         after = orjson.loads(base64.urlsafe_b64decode(token))
     except (ValueError, binascii.Error):
         after = None
-    if not isinstance(after, list):
+    if not isinstance(after, list) or not all(_can_be_ours(part) for part in after):
         raise invalid("Invalid value for parameter 'page_token': it is not one that this server gave.")
     return after
+
+
+def _can_be_ours(part: object) -> bool:
+    return type(part) is int or (type(part) is str and "\0" not in part)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from runstream_schemas.errors import RequestError
 
+from runstream_schemas.errors import RequestError
 from runstream_services.gateway import rules
 from runstream_services.gateway.fields import Message, enum, int64, refused, required, text
 
@@ -182,7 +182,10 @@ def parse_set_experiment_tag(body: bytes) -> SetExperimentTag:
 def parse_delete_experiment_tag(body: bytes) -> DeleteExperimentTag:
     """The body of ``experiments/delete-experiment-tag``."""
     got = _TAG.from_body(body)
-    return DeleteExperimentTag(_experiment_of(got), required(got, "key"))
+    experiment_id = _experiment_of(got)
+    key: str = required(got, "key")
+    rules.check_length(key, rules.MAX_KEY, "key")
+    return DeleteExperimentTag(experiment_id, key)
 
 
 def _experiment_of(got: dict[str, Any]) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from runstream_schemas.columns import Int64, MetricColumns, Milliseconds, columns_from_points
 
+from runstream_schemas.columns import Int64, MetricColumns, Milliseconds, columns_from_points
 from runstream_services.gateway import rules
 from runstream_services.gateway.fields import SPECIAL_DOUBLES, Convert, Message, double, int64, required, text
 
@@ -301,4 +301,7 @@ def _assembled(
             dataset_names=points.dataset_names,
             dataset_digests=points.dataset_digests,
         )
-    return LogBatch(run_id, series, params, dict(tags), cut)
+    by_key = dict(tags)
+    if by_key.get(rules.RUN_NAME_TAG) == "":
+        del by_key[rules.RUN_NAME_TAG]  # as in stock, a run keeps its name then
+    return LogBatch(run_id, series, params, by_key, cut)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-from runstream_schemas.errors import invalid
 
+from runstream_schemas.errors import invalid
 from runstream_services.gateway import rules
 from runstream_services.gateway.fields import Message, enum, int32, int64, required, text
 from runstream_services.gateway.requests_log import run_of
@@ -155,7 +155,10 @@ def parse_restore_run(body: bytes) -> RestoreRun:
 def parse_delete_tag(body: bytes) -> DeleteTag:
     """The body of ``runs/delete-tag``."""
     got = _DELETE_TAG.from_body(body)
-    return DeleteTag(required(got, "run_id"), required(got, "key"))
+    run_id: str = required(got, "run_id")
+    key: str = required(got, "key")
+    rules.check_length(key, rules.MAX_KEY, "key")
+    return DeleteTag(run_id, key)
 
 
 def parse_search_runs(body: bytes) -> SearchRuns:

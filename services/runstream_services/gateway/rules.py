@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlparse, urlunparse
 
 from runstream_schemas.errors import RequestError, invalid
 from runstream_schemas.events import RUN_STATUSES as STATUS_NAMES
-
 from runstream_services.gateway.fields import INT64_MAX, INT64_MIN, refused, shown
 
 MAX_METRICS: Final = 1000
@@ -22,6 +21,7 @@ MAX_PARAMS: Final = 100
 MAX_TAGS: Final = 100
 MAX_ENTITIES: Final = 1000
 MAX_KEY: Final = 250
+MAX_RUN_ID: Final = 256
 MAX_PARAM_VALUE: Final = 6000
 MAX_TAG_VALUE: Final = 8000
 MAX_EXPERIMENT_TAG_VALUE: Final = 20_000

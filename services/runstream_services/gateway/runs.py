@@ -8,8 +8,8 @@ from runstream_projections import reads
 from runstream_schemas.errors import RequestError, invalid, missing
 from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunTagDeleted, RunUpdated
 from runstream_schemas.ids import run_stream
-
 from runstream_services.gateway import render, requests_log, requests_runs
+from runstream_services.gateway.fields import INT64_MAX, INT64_MIN
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
 from runstream_services.gateway.requests_log import LogBatch
@@ -159,6 +159,6 @@ def _after(token: str | None) -> tuple[int | None, str | None]:
     match read_token(token) if token else [None, None]:
         case [None, None]:
             return None, None
-        case [int(start_time), str(run_id)] if abs(start_time) < 1 << 63:
+        case [int(start_time), str(run_id)] if INT64_MIN <= start_time <= INT64_MAX:
             return start_time, run_id
     raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave.")

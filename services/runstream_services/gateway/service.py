@@ -9,15 +9,16 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+
 from runstream_projections import reads
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import RequestError, Transient, Unavailable, missing
+from runstream_schemas.errors import Conflict, RequestError, Transient, Unavailable, missing
 from runstream_schemas.events import CURRENT_VERSION, Event
 from runstream_schemas.ids import run_stream, uuid7
-
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Pool
+from runstream_services.gateway import rules
 from runstream_services.ports import Outcome, ReadSide, RunRegister
 
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
@@ -81,7 +82,7 @@ class Gateway:
         """
         stream = run_stream(run_id)
         if not self._runs.knows_run(run_id) and not await self._run_exists(run_id):
-            raise missing(f"Run with id={run_id} not found")
+            raise missing(f"Run with id={run_id[: rules.MAX_RUN_ID]} not found")
         parked = self._projections.parked_at(stream)
         if parked is not None and not metrics_only:
             raise RequestError(
@@ -139,8 +140,9 @@ class Gateway:
                 while True:
                     try:
                         return await attempt()
-                    except (Transient, asyncpg.UndefinedTableError):
+                    except (Transient, Conflict, asyncpg.UndefinedTableError):
                         # A version that was read may have been dropped a moment ago: look again at what is read.
+                        # Conflict: the decisions are being taken over, after a crash or by another process.
                         await asyncio.sleep(pause_s)
                         pause_s = min(1.0, 2 * pause_s)
         except TimeoutError:

@@ -7,9 +7,9 @@ from hashlib import sha256
 from uuid import UUID
 
 import zstandard
+
 from runstream_schemas.chain import link
 from runstream_schemas.positions import Head, Origin
-
 from runstream_services.ports import Delivery, Numbered
 
 _compress = zstandard.ZstdCompressor(level=1, write_checksum=False).compress

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import asyncpg
 import structlog
-from runstream_projections.decisions import ACCEPTED
-from runstream_schemas.errors import Conflict, InvalidEvent, RequestError, Unavailable
-from runstream_schemas.positions import Head
 
+from runstream_projections.decisions import ACCEPTED
+from runstream_schemas.errors import InvalidEvent, RequestError, RunstreamError
+from runstream_schemas.positions import Head
 from runstream_services.adapters import postgres_log
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Line
@@ -27,6 +28,9 @@ MAX_BYTES: Final = 8 << 20
 
 #: Tries after PostgreSQL went away: quick at first, then this far apart.
 LONGEST_PAUSE_S: Final = 1.0
+
+#: SQLSTATE classes that blame the data: exceptions of it, constraints, program limits (such as an index row's size).
+_DATA_CLASSES: Final = ("22", "23", "54")
 
 
 class LogWriter:
@@ -55,41 +59,49 @@ class LogWriter:
     async def append(self, deliveries: Sequence[Delivery]) -> None:
         """Append ``deliveries``, however often it takes; what can never be appended becomes a dead letter."""
         pause_s = 0.02
+        refused: Exception | None = None
         while deliveries:
             try:
                 async with self._line.use("appending to the log") as connection:
-                    await self._append_once(connection, deliveries)
+                    if refused is None:
+                        await self._append_once(connection, deliveries)
+                    else:
+                        await self._dead_letter(connection, deliveries[0], refused)
                 return
-            except Unavailable as error:
-                log.warning("the log is away", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
-                self._head = None
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                deliveries = [d for d in deliveries if d.outcome is None or not d.outcome.done()]
-            except Conflict as error:
-                log.warning("another process moved the log", reason=str(error))
-                self._head = None
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            except (asyncpg.PostgresError, InvalidEvent, ValueError) as error:
-                deliveries = await self._isolate(deliveries, error)
+            except InvalidEvent as error:
+                refused = error
+            except (RunstreamError, asyncpg.PostgresError, ValueError, struct.error) as error:
+                if _is_of_the_event(error):
+                    refused = error
+                else:
+                    log.warning("the log is away", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
+                    self._head = None
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                    deliveries = [d for d in deliveries if d.outcome is None or not d.outcome.done()]
+            if refused is not None and len(deliveries) > 1:
+                # Halve what can never be appended until the event at fault is alone.
+                self._head, refused = None, None
+                middle = len(deliveries) // 2
+                await self.append(deliveries[:middle])
+                deliveries = deliveries[middle:]
 
     async def _append_once(self, connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> None:
+        fresh = deliveries
         if self._head is None:
             # After a failure nobody knows whether the last append took effect: the log itself does.
             self._head = await self._resume(connection)
-            deliveries = await self._settle_repeats(connection, deliveries)
-        if not deliveries:
-            return
+            fresh = await self._settle_repeats(connection, deliveries)
         try:
-            await self._commit(connection, self._head, deliveries)
+            await self._commit(connection, self._head, fresh)
         except asyncpg.UniqueViolationError as error:
             if error.table_name != "event_ids":
                 raise
             fresh = await self._settle_repeats(connection, deliveries)
-            if fresh:
-                await self._commit(connection, self._head, fresh)
-            await self._settle_repeats(connection, [d for d in deliveries if d not in fresh])
+            await self._commit(connection, self._head, fresh)
+        if len(fresh) < len(deliveries):
+            # What repeats an event of this very batch has its outcome only now.
+            await self._settle_repeats(connection, deliveries)
 
     async def _resume(self, connection: asyncpg.Connection) -> Head:
         self._origin_id, self._next_offset = await postgres_log.open_origin(connection, self._bus.origin)
@@ -99,6 +111,8 @@ class LogWriter:
         return head
 
     async def _commit(self, connection: asyncpg.Connection, before: Head, deliveries: Sequence[Delivery]) -> None:
+        if not deliveries:
+            return
         draft = await self._decider.draft(before.position, deliveries)
         numbered = number(before, self._bus.origin, deliveries, self._now_us())
         next_offset = deliveries[-1].offset + 1
@@ -134,25 +148,25 @@ class LogWriter:
                 delivery.outcome.set_result(Outcome(position, decided.get(position, ACCEPTED)))
         return fresh
 
-    async def _isolate(self, deliveries: Sequence[Delivery], error: Exception) -> Sequence[Delivery]:
-        """Halve a batch that can never be appended until the event at fault is alone, then dead-letter that one."""
-        self._head = None
-        if len(deliveries) > 1:
-            middle = len(deliveries) // 2
-            await self.append(deliveries[:middle])
-            return deliveries[middle:]
-        [delivery] = deliveries
-        reason = f"{type(error).__name__}: {error}"
-        log.error("an event cannot be stored", event_id=str(delivery.envelope.id), reason=reason)
-        async with self._line.use("writing a dead letter") as connection:
-            self._head = await self._resume(connection)
+    async def _dead_letter(self, connection: asyncpg.Connection, delivery: Delivery, refused: Exception) -> None:
+        """Keep an event that can never be appended where people find it, and tell its sender."""
+        reason = f"{type(refused).__name__}: {refused}"
+        self._head = await self._resume(connection)
+        if delivery.offset >= self._next_offset:  # else it is there already, and only the answer was lost
+            log.error("an event cannot be stored", event_id=str(delivery.envelope.id), reason=reason)
             await postgres_log.dead_letter(
                 connection, (self._origin_id, self._next_offset), delivery, reason, self._now_us()
             )
             self._next_offset = delivery.offset + 1
-        self.dead_lettered += 1
+            self.dead_lettered += 1
         if delivery.outcome is not None and not delivery.outcome.done():
             delivery.outcome.set_exception(
                 RequestError("INVALID_PARAMETER_VALUE", f"the event cannot be stored, it is a dead letter: {reason}")
             )
-        return ()
+
+
+def _is_of_the_event(error: Exception) -> bool:
+    """Tell an error that the event's own content makes from one of the server, which a later try may not meet."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _DATA_CLASSES
+    return not isinstance(error, RunstreamError)

@@ -9,12 +9,12 @@ from typing import Final
 
 import asyncpg
 import structlog
+
 from runstream_projections import metric_blocks
 from runstream_projections.chunk import decode
 from runstream_projections.compaction import TAIL_POINTS, TAIL_ROWS, Merge, RowInfo, merge, plan
 from runstream_projections.projection import Statement
 from runstream_schemas.errors import CheckpointMoved, Transient
-
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from runstream_projections.projection import Effective
-
+from runstream_schemas.events import RunCreated
 from runstream_services.ports import Recorded
 
 #: A change holds at most so many events, or so much payload.
@@ -42,17 +42,19 @@ def effective_in_order(
     from before the stretch; those within it are among ``events``.
     """
     rows = {row.position: row for row in decided}
-    ordered: list[tuple[int, int, Effective]] = []
+    ordered: list[tuple[int, bool, bool, int, Effective]] = []
     for event in (*events, *late):
-        row = rows.get(event.position)
+        position, row = event.position, rows.get(event.position)
         if row is not None and row.verdict != "accepted":
             continue
-        at = event.position if row is None or row.decided_at is None else row.decided_at
+        at = position if row is None or row.decided_at is None else row.decided_at
         result = None if row is None else row.result
-        ordered.append((at, event.position, Effective(at, event.envelope.stream, event.event, result)))
-    # What waited has a lower position than what released it, and comes after it all the same.
-    ordered.sort(key=lambda entry: (entry[0], entry[1] != entry[0], entry[1]))
-    return [entry for _, _, entry in ordered]
+        # What waited comes after what released it, though its position is lower; a run that waited for its
+        # experiment comes before what waited for the run.
+        waited, follows_a_run = at != position, not isinstance(event.event, RunCreated)
+        ordered.append((at, waited, follows_a_run, position, Effective(at, event.envelope.stream, event.event, result)))
+    ordered.sort(key=lambda entry: entry[:4])
+    return [entry[-1] for entry in ordered]
 
 
 @dataclass(frozen=True, slots=True)

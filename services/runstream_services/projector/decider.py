@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
+
 from runstream_projections import decision_tables as tables
 from runstream_projections.decisions import (
     Changes,
@@ -20,7 +21,6 @@ from runstream_projections.decisions import (
 )
 from runstream_schemas.errors import CheckpointMoved
 from runstream_schemas.events import RunLogged
-
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing

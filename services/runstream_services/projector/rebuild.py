@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
+
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import Batch, suffix_of
 from runstream_schemas.errors import StartupError
-
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database
 from runstream_services.adapters.postgres_projections import Standing

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import asyncpg
+
 from runstream_projections import decision_tables
 from runstream_projections.projection import suffix_of
-
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.adapters.postgres_projections import Standing

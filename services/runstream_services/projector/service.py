@@ -9,12 +9,12 @@ from typing import Final
 
 import asyncpg
 import structlog
+
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.metric_blocks import METRIC_BLOCKS
 from runstream_projections.projection import Batch, Effective, Statement, suffix_of
 from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient, Unavailable
-
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
@@ -100,7 +100,7 @@ class Projector:
         Projections commit without fsync: PostgreSQL may come back from a crash without their last commits, and every
         connection from before it is gone. Raises :class:`Unavailable` until what is missing was folded again.
         """
-        remembered = self._standing
+        remembered = dict(self._standing)
         rows = await connection.fetch("select name, position from projections where state = 'live'")
         stored = {row["name"]: row["position"] for row in rows}
         if any(standing.position > stored[name] for name, standing in remembered.items()):

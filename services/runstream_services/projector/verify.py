@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
+
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import Projection, Row, suffix_of
 from runstream_schemas.chain import GENESIS, link
 from runstream_schemas.errors import LogCorrupt
 from runstream_schemas.positions import Origin
-
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database
 from runstream_services.projector.rebuild import Progress, Rebuild
