@@ -70,7 +70,7 @@ async def database_of(
         finally:
             supervision.cancel()
             [ended] = await asyncio.gather(supervision, return_exceptions=True)
-        if isinstance(ended, StartupError):
+        if isinstance(ended, Exception):
             raise ended
     finally:
         await postgres.stop()

@@ -36,6 +36,7 @@ from runstream_services.data_directory import (
     socket_directory,
     sync_directory,
 )
+from runstream_services.postgres_output import read_lines, recovers_from_crash
 
 MAJOR_VERSION: Final = "18"
 DATABASE: Final = "runstream"
@@ -84,9 +85,11 @@ VANISH_S: Final = 15.0
 DEATH_POLL_S: Final = 0.1
 _PRIVATE: Final = partial(os.open, mode=0o600)  # opens a file that may hold what was logged
 
-#: PostgreSQL is started again this often in a row, after longer and longer pauses, unless it lived for STEADY_S.
-MAX_DEATHS: Final = 6
-STEADY_S: Final = 60.0
+#: PostgreSQL is started again this often in a row, after longer and longer pauses, unless it lived for STEADY_S. They
+#: tell one that cannot live (a bad disk, a damaged file) from one that something kills now and then.
+MAX_DEATHS: Final = 10
+STEADY_S: Final = 10.0
+LONGEST_PAUSE_S: Final = 5.0
 
 #: Becomes the account, asks the kernel for a signal when the thread that started it ends, and turns into the program.
 #: A program of its own and not a preexec_fn, which may deadlock in a process with threads. The order matters: the
@@ -211,7 +214,7 @@ class EmbeddedPostgres:
             if deaths >= MAX_DEATHS:
                 raise self._failure(f"PostgreSQL ended {deaths} times in a row")
             self._report(f"PostgreSQL ended with status {status}: starting it again")
-            await asyncio.sleep(0.1 * 4 ** (deaths - 1) if deaths > 1 else 0.0)
+            await asyncio.sleep(min(LONGEST_PAUSE_S, 0.1 * 4 ** (deaths - 1)) if deaths > 1 else 0.0)
             try:
                 await self.restart()
             except StartupError as error:
@@ -291,7 +294,8 @@ class EmbeddedPostgres:
         for name, value in (SETTINGS | {"unix_socket_directories": str(self._socket_directory)}).items():
             command += ["-c", f"{name}={value}"]
         while True:
-            await end_processes(self._pgdata, self._account, grace_s=ORPHAN_GRACE_S, report=self._report)
+            grace_s = 0.0 if recovers_from_crash(self._directory.postgres_log) else ORPHAN_GRACE_S
+            await end_processes(self._pgdata, self._account, grace_s=grace_s, report=self._report)
             # Now no PostgreSQL works here, so that a lock file is a leftover. PostgreSQL would refuse to start if it
             # is empty, or names a pid that by now is some other program of the same user.
             (self._pgdata / "postmaster.pid").unlink(missing_ok=True)
@@ -334,7 +338,8 @@ class EmbeddedPostgres:
             if process.poll() is not None:
                 break
             process.send_signal(number)
-            await _until(lambda: process.poll() is not None, patience_s)
+            hanging = number == signal.SIGINT and recovers_from_crash(self._directory.postgres_log)
+            await _until(lambda: process.poll() is not None, 0 if hanging else patience_s)
         await end_processes(self._pgdata, self._account, grace_s=0)
 
 
@@ -374,15 +379,6 @@ def _lock_file(pgdata: Path) -> list[str]:
     with contextlib.suppress(OSError):
         return [line.strip() for line in (pgdata / "postmaster.pid").read_text(errors="replace").split("\n")]
     return []
-
-
-def read_lines(log: Path, position: int) -> tuple[list[str], int]:
-    """The whole lines of a log from a position on, and the position after them."""
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(position)
-        whole, newline, _ = file.read(LOG_LIMIT_BYTES).rpartition(b"\n")
-        return whole.decode(errors="replace").splitlines(), position + len(whole) + len(newline)
-    return [], position
 
 
 def cut_log(log: Path) -> None:

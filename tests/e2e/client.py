@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 SCRIPTS = Path(__file__).parent / "scripts"
 DEADLINE_S = 150.0
@@ -17,7 +18,7 @@ class Script:
     """A script of ``scripts/`` under way; it gets a file to leave its findings in, and then ``arguments``.
 
     ``directory`` is its own: home, working directory and output are in it. ``settings`` are MLflow's environment
-    variables.
+    variables. On leaving its context it is killed, should it still run.
     """
 
     def __init__(self, name: str, url: str, directory: Path, *arguments: object, **settings: object) -> None:
@@ -42,6 +43,15 @@ class Script:
                 stderr=subprocess.STDOUT,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+
     @property
     def ended(self) -> bool:
         """Whether it has ended by itself."""
@@ -52,8 +62,6 @@ class Script:
         try:
             status = self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
             raise AssertionError(f"not done after {timeout_s:g} s: {self._printed()}") from None
         assert status == 0, self._printed()
         return json.loads(self._found.read_text())
@@ -64,4 +72,5 @@ class Script:
 
 def run_script(name: str, url: str, directory: Path, *arguments: object, **settings: object) -> Any:
     """What a script found, from its start to its end."""
-    return Script(name, url, directory, *arguments, **settings).found()
+    with Script(name, url, directory, *arguments, **settings) as script:
+        return script.found()

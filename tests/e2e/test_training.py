@@ -16,7 +16,8 @@ Runs = dict[str, dict[str, Any]]
 def trained(standing_server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Runs]:
     """What the job says it logged, and the runs that another process found."""
     directory = tmp_path_factory.mktemp("training")
-    told = run_script("train", standing_server.url, directory / "job", "digits ✓")
+    often = {"MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": 1}
+    told = run_script("train", standing_server.url, directory / "job", "digits ✓", **often)
     return told, run_script("read_back", standing_server.url, directory / "reader", told["experiment"])
 
 

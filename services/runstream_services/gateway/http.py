@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from runstream_schemas.errors import RequestError, RunstreamError, Transient, invalid
+from runstream_schemas.errors import RequestError, RunstreamError, Transient, Unavailable, invalid
 from runstream_services.gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -77,11 +77,11 @@ class Endpoint:
             elif scope["method"] == "POST":
                 answer = await self._post(handler, scope, receive)
             else:
-                query_string = scope["query_string"].decode(errors="replace")
-                query = parse_qsl(query_string, keep_blank_values=True, max_num_fields=1_000)
+                query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
                 answer = await handler(self._gateway, Request(b"", query))
         except asyncio.CancelledError:
-            raise
+            # Requests are cancelled by a server that stops and has waited for them; uvicorn would answer a bare 500.
+            answer = _of_error(Unavailable("the server is stopping; what was sent may still take effect"), scope)
         except Exception as error:
             answer = _of_error(error, scope)
         await _send(send, answer)

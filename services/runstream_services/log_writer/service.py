@@ -61,6 +61,7 @@ class LogWriter:
         pause_s = 0.02
         refused: Exception | None = None
         while deliveries:
+            remembered = self._head is not None
             try:
                 async with self._line.use("appending to the log") as connection:
                     if refused is None:
@@ -68,23 +69,22 @@ class LogWriter:
                     else:
                         await self._dead_letter(connection, deliveries[0], refused)
                 return
-            except InvalidEvent as error:
-                refused = error
             except (RunstreamError, asyncpg.PostgresError, ValueError, struct.error) as error:
-                if _is_of_the_event(error):
-                    refused = error
-                else:
+                self._head = None
+                if not _is_of_the_event(error):
                     log.warning("the log is away", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
-                    self._head = None
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                     deliveries = [d for d in deliveries if d.outcome is None or not d.outcome.done()]
-            if refused is not None and len(deliveries) > 1:
-                # Halve what can never be appended until the event at fault is alone.
-                self._head, refused = None, None
-                middle = len(deliveries) // 2
-                await self.append(deliveries[:middle])
-                deliveries = deliveries[middle:]
+                elif refused is not None:
+                    raise
+                elif len(deliveries) > 1:
+                    # Halve what can never be appended until the event at fault is alone.
+                    middle = len(deliveries) // 2
+                    await self.append(deliveries[:middle])
+                    deliveries = deliveries[middle:]
+                elif not remembered:  # what was remembered may have been at fault: blame the event only without it
+                    refused = error
 
     async def _append_once(self, connection: asyncpg.Connection, deliveries: Sequence[Delivery]) -> None:
         fresh = deliveries
@@ -169,4 +169,4 @@ def _is_of_the_event(error: Exception) -> bool:
     """Tell an error that the event's own content makes from one of the server, which a later try may not meet."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "")[:2] in _DATA_CLASSES
-    return not isinstance(error, RunstreamError)
+    return isinstance(error, InvalidEvent) or not isinstance(error, RunstreamError)

@@ -175,7 +175,9 @@ class Decider:
     async def _load_waiting(self, connection: asyncpg.Connection, keys: list[str]) -> list[Claim]:
         """Read the events that wait for ``keys``, and those that wait for runs among them."""
         found: list[Claim] = []
-        while keys:
+        seen: set[str] = set()
+        while keys := [key for key in dict.fromkeys(keys) if key not in seen]:
+            seen.update(keys)
             rows = await self._fetch(connection, tables.WAITING, keys)
             waits_for = {row["position"]: row["waits_for"] for row in rows}
             events = await postgres_log.read_at(connection, list(waits_for))

@@ -23,7 +23,8 @@ from sklearn.model_selection import train_test_split
 
 EPOCHS = 4
 BATCH = 128
-STRENGTHS = (1e-4, 1e-3, 1e-2)
+#: Strengths of regularisation, and how the run logs: None leaves it to MLflow's own setting.
+SWEEP = ((1e-4, True), (1e-3, True), (1e-2, False), (1e-1, None))
 SYSTEM_METRIC = "system/cpu_utilization_percentage"
 
 client = MlflowClient()
@@ -45,16 +46,16 @@ def begun(run: mlflow.ActiveRun, parent: str | None = None) -> dict[str, Any]:
     )
 
 
-def fit(strength: float, parent: str, *, asynchronously: bool) -> float:
+def fit(strength: float, parent: str, synchronous: bool | None) -> float:
     """Train one model in a run of its own; the score of its last epoch."""
     images, digits = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(images / 16, digits, random_state=0)
     with mlflow.start_run(run_name=f"alpha={strength}", nested=True) as run:
         told = begun(run, parent)
-        params = {"alpha": strength, "loss": "log_loss", "epochs": EPOCHS, "asynchronously": asynchronously}
-        mlflow.log_params(params, synchronous=not asynchronously)
+        params = {"alpha": strength, "loss": "log_loss", "epochs": EPOCHS, "synchronous": synchronous}
+        mlflow.log_params(params, synchronous=synchronous)
         told["params"] = {key: str(value) for key, value in params.items()}
-        mlflow.set_tag("data", "digits", synchronous=not asynchronously)
+        mlflow.set_tag("data", "digits", synchronous=synchronous)
         told["tags"]["data"] = "digits"
         model = SGDClassifier(loss="log_loss", alpha=strength, random_state=0)
         step, score = 0, 0.0
@@ -64,16 +65,16 @@ def fit(strength: float, parent: str, *, asynchronously: bool) -> float:
                 batch = slice(start, start + BATCH)
                 model.partial_fit(train_x[batch], train_y[batch], classes=np.arange(10))
                 loss = log_loss(train_y[batch], model.predict_proba(train_x[batch]), labels=np.arange(10))
-                mlflow.log_metric("train/loss", loss, step=step, synchronous=not asynchronously)
+                mlflow.log_metric("train/loss", loss, step=step, synchronous=synchronous)
                 told["metrics"]["train/loss"].append([step, float(loss)])
                 step += 1
             score = float(model.score(test_x, test_y))
             scores = {"test/accuracy": score, "norm": float(np.linalg.norm(model.coef_))}
-            mlflow.log_metrics(scores, step=epoch, synchronous=not asynchronously)
+            mlflow.log_metrics(scores, step=epoch, synchronous=synchronous)
             for key, value in scores.items():
                 told["metrics"][key].append([epoch, value])
             weights.append(model.coef_.ravel().tolist())
-        if strength == STRENGTHS[-1]:
+        if strength == SWEEP[0][0]:
             log_weights(run.info.run_id, weights, told)
     return score
 
@@ -117,22 +118,20 @@ def resume(run_id: str) -> None:
 
 
 def main() -> None:
-    mlflow.set_system_metrics_sampling_interval(1)
     experiment = mlflow.set_experiment(sys.argv[2])
     with mlflow.start_run(run_name="sweep", log_system_metrics=True, description="all strengths") as sweep:
         told = begun(sweep)
         told["tags"] |= {"mlflow.note.content": "all strengths", "model": "SGDClassifier"}
         mlflow.set_tags({"model": "SGDClassifier"})
-        for index, strength in enumerate(STRENGTHS):
-            score = fit(strength, sweep.info.run_id, asynchronously=False)
+        for index, (strength, synchronous) in enumerate(SWEEP):
+            mlflow.config.enable_async_logging(synchronous is None)  # type: ignore[no-untyped-call]
+            score = fit(strength, sweep.info.run_id, synchronous)
             mlflow.log_metric("accuracy", score, step=index)
             told["metrics"]["accuracy"].append([index, score])
-        mlflow.config.enable_async_logging()
-        fit(1e-1, sweep.info.run_id, asynchronously=True)
-        mlflow.config.enable_async_logging(False)
+        mlflow.config.enable_async_logging(False)  # type: ignore[no-untyped-call]
         fail(sweep.info.run_id)
         wait_until(lambda: len(client.get_metric_history(sweep.info.run_id, SYSTEM_METRIC)) > 1)
-    resume(next(run_id for run_id, run in truth.items() if run["name"] == f"alpha={STRENGTHS[0]}"))
+    resume(next(run_id for run_id, run in truth.items() if run["name"] == f"alpha={SWEEP[0][0]}"))
     with mlflow.start_run(run_name="killed") as run:
         begun(run)["status"] = "KILLED"
         mlflow.end_run("KILLED")

@@ -1,0 +1,48 @@
+"""One run with very many metric keys and params. Leaves what is wrong with what the client reads afterwards."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from findings import history, leave, refusal
+from mlflow.entities import Metric, Param
+from mlflow.tracking import MlflowClient
+
+KEYS = 100_000
+THREADS = 4
+
+
+def main() -> None:
+    client = MlflowClient()
+    run_id = client.create_run("0").info.run_id
+    metrics = {f"layer/{number}/norm": number / 3 for number in range(KEYS)}
+    params = {f"option/{number}": str(number) for number in range(KEYS)}
+    points = [Metric(key, value, 1, 0) for key, value in metrics.items()]
+    settings = [Param(key, value) for key, value in params.items()]
+
+    def log(first: int) -> None:
+        client.log_batch(run_id, points[first::THREADS], settings[first::THREADS])
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(log, range(THREADS)))
+    client.log_batch(
+        run_id,
+        [Metric("layer/0/norm", 0.5, 2, 1), Metric("one more", 1.0, 2, 1)],
+        [Param("option/0", "0"), Param("one more", "1")],
+    )
+    metrics |= {"layer/0/norm": 0.5, "one more": 1.0}
+    params["one more"] = "1"
+    refused = refusal(client.log_param, run_id, "option/1", "other")
+    data = client.get_run(run_id).data
+    leave(
+        {
+            "counts": [len(data.metrics), len(data.params)],
+            "equal": [data.metrics == metrics, data.params == params],
+            "refused": refused,
+            "history": history(client, run_id, "layer/0/norm"),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""What is wrong before a body is read as JSON: its type, size or encoding, the method, the path, the connection."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.server import Server
+
+MIB = 1 << 20
+API = "/api/2.0/mlflow"
+INVALID = "INVALID_PARAMETER_VALUE"
+
+
+@pytest.fixture(scope="module")
+def client(standing_server: Server) -> Iterator[httpx.Client]:
+    """Kept open, as a client's connections are; each test checks at its end that the server goes on."""
+    with httpx.Client(base_url=standing_server.url, timeout=120) as kept:
+        yield kept
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_stored_and_the_server_goes_on(client: httpx.Client) -> Iterator[None]:
+    before = everything(client)
+    yield
+    assert everything(client) == before
+
+
+def everything(client: httpx.Client) -> list[str]:
+    """All experiments and runs."""
+    answers = [
+        client.post(f"{API}/experiments/search", json={"max_results": 1000, "view_type": "ALL"}),
+        client.post(f"{API}/runs/search", json={"experiment_ids": ["0"], "run_view_type": "ALL"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    return [answer.text for answer in answers]
+
+
+def assert_refused(answer: httpx.Response, code: str, status: int, *named: str) -> None:
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert (answer.status_code, body["error_code"]) == (status, code), body
+    assert set(body) == {"error_code", "message"}
+    for name in named:
+        assert name in body["message"]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonl", ""])
+def test_a_body_of_another_content_type_is_refused(client: httpx.Client, content_type: str) -> None:
+    for path in ("runs/create", "runs/search", "runs/log-batch", "experiments/search"):
+        answer = client.post(f"{API}/{path}", content=b"{}", headers={"content-type": content_type})
+        assert_refused(answer, INVALID, 400, "Content-Type", content_type)
+
+
+def test_a_body_without_a_content_type_is_refused(client: httpx.Client) -> None:
+    assert_refused(client.post(f"{API}/runs/create", content=b"{}"), INVALID, 400, "Content-Type")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate, gzip"])
+def test_a_compressed_body_is_refused(client: httpx.Client, encoding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    answer = client.post(f"{API}/runs/create", content=gzip.compress(b"{}"), headers=headers)
+    assert_refused(answer, INVALID, 415, "Content-Encoding", encoding)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "runs/create", "POST"),
+        ("GET", "runs/log-batch", "POST"),
+        ("PUT", "runs/log-batch", "POST"),
+        ("DELETE", "runs/delete", "POST"),
+        ("PATCH", "experiments/update", "POST"),
+        ("POST", "runs/get", "GET"),
+        ("POST", "metrics/get-history", "GET"),
+        ("DELETE", "experiments/search", "GET, POST"),
+    ],
+)
+def test_another_method_is_refused(client: httpx.Client, method: str, path: str, allowed: str) -> None:
+    answer = client.request(method, f"{API}/{path}", json={})
+    assert_refused(answer, "BAD_REQUEST", 405, method, allowed)
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/", "/nothing", f"{API}/runs/nothing", f"{API}/runs/create/", f"/{API}/runs/create",
+        "/api/1.0/mlflow/runs/create",
+        "/ajax-api/2.0/mlflow/nothing", f"{API}/runs/%00", f"{API}/RUNS/create", "/%ff",
+        "/" + "x" * 5000,
+    ],
+)  # fmt: skip
+def test_an_unknown_path_is_no_endpoint(client: httpx.Client, path: str) -> None:
+    url = httpx.URL(str(client.base_url).rstrip("/") + "/").copy_with(raw_path=path.encode())
+    for method in ("GET", "POST", "DELETE"):
+        assert_refused(client.request(method, url, json={}), "ENDPOINT_NOT_FOUND", 404)
+
+
+def test_a_query_that_is_no_text_or_has_too_many_fields_is_refused(client: httpx.Client) -> None:
+    fields = "&".join(f"a{number}=1" for number in range(1001))
+    assert_refused(client.get(f"{API}/runs/get?run_id=1&{fields}"), INVALID, 400, "1,000 fields")
+    for query in ("%ED%A0%80", "%FF%FE", "%", "%zz"):
+        assert_refused(client.get(f"{API}/runs/get?run_id={query}"), "RESOURCE_DOES_NOT_EXIST", 404)
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["with its length", "in chunks"])
+def test_a_body_of_100_mb_is_refused_and_does_not_grow_the_server(
+    standing_server: Server, client: httpx.Client, declared: bool
+) -> None:
+    process = psutil.Process(standing_server.pid)
+    before = process.memory_info().rss
+    seen = [before]
+
+    def body() -> Iterator[bytes]:
+        yield b'{"experiment_id": "'
+        for _ in range(100):
+            yield b"0" * MIB
+            seen.append(process.memory_info().rss)
+        yield b'"}'
+
+    headers = {"content-type": "application/json"}
+    if declared:
+        headers["content-length"] = str(100 * MIB + 21)
+    answer = client.post(f"{API}/runs/create", content=body(), headers=headers)
+    assert_refused(answer, INVALID, 413, "body", str(16 * MIB))
+    assert len(seen) == 101
+    assert max(*seen, process.memory_info().rss) - before < 60 * MIB
+
+
+def test_a_body_that_is_too_large_by_one_byte_is_refused_and_one_that_is_not_is_read(client: httpx.Client) -> None:
+    headers = {"content-type": "application/json"}
+    field = json.dumps({"unknown": ""}).encode()
+    padding = b" " * (16 * MIB - len(field))
+    answer = client.post(f"{API}/runs/log-batch", content=field + padding, headers=headers)
+    assert_refused(answer, INVALID, 400, "run_id")
+    answer = client.post(f"{API}/runs/log-batch", content=field + padding + b" ", headers=headers)
+    assert_refused(answer, INVALID, 413, "body")
+
+
+@pytest.mark.parametrize("sent", [b"", b"{}", b'{"experiment_id": "0"'], ids=repr)
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "once the call has begun"])
+def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(
+    standing_server: Server, client: httpx.Client, sent: bytes, begun: bool
+) -> None:
+    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+    for _ in range(10):
+        with connection(standing_server) as broken:
+            own_port = broken.getsockname()[1]
+            if begun:
+                broken.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+                assert broken.recv(100).startswith(b"HTTP/1.1 100 ")
+                broken.sendall(sent)
+            else:
+                broken.sendall(f"{head}\r\n".encode() + sent)
+        wait_until_closed(standing_server, own_port)
+    assert client.get("/health").text == "OK"
+
+
+def wait_until_closed(server: Server, port: int, timeout_s: float = 30.0) -> None:
+    """Wait until the server has no connection from ``port``."""
+    deadline = time.monotonic() + timeout_s
+    while any(
+        open_one.raddr and open_one.raddr.port == port for open_one in psutil.Process(server.pid).net_connections()
+    ):
+        assert time.monotonic() < deadline, f"still connected after {timeout_s:g} s"
+        time.sleep(0.01)
+
+
+def connection(server: Server) -> socket.socket:
+    address = urlsplit(server.url)
+    return socket.create_connection((address.hostname, address.port), timeout=30)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nContent-Length: many\r\n\r\n{}",
+        b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=repr,
+)
+def test_what_is_not_http_gets_a_400_and_its_connection_is_closed(standing_server: Server, sent: bytes) -> None:
+    with connection(standing_server) as strange:
+        strange.sendall(sent)
+        assert b" 400 " in strange.makefile("rb").read().split(b"\r\n", 1)[0]
