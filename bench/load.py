@@ -30,6 +30,7 @@ class Load:
     in_window: int
     wrong: int
     lost_connections: int
+    idle_closed: int
     drained: bool
     p50_ms: float
     p99_ms: float
@@ -114,6 +115,7 @@ def parse_result(output: str, *, first: int, seconds: float, cpu_s: float, sampl
         in_window=found["in_window"],
         wrong=found["wrong"],
         lost_connections=found["connect"] + found["read"] + found["write"],
+        idle_closed=found["idle_closed"],
         drained=found["drained"],
         p50_ms=found["p50_us"] / 1000,
         p99_ms=found["p99_us"] / 1000,

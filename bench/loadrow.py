@@ -86,6 +86,7 @@ def _measurement(load: Load, problems: list[str]) -> Measurement:
             "max_ms": load.max_ms,
             "wrk_us_per_request": round(load.wrk_us_per_request, 1),
             "wrk_share_of_a_core": round(load.wrk_share, 3),
+            "idle_connections_closed": load.idle_closed,
             **({"first_wrong_answer": load.samples[0]} if load.samples else {}),
         },
     )
