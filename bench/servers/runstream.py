@@ -29,7 +29,7 @@ def runstream(socket_dir: Path | None = None) -> Server:
             start_s = wait_for_answer(port, process, started, log)
             yield Running(port, process, start_s, lambda: _database(data, socket_dir))
 
-    return Server("runstream", "Runstream", version("runstream"), start, disk_steps={10: 300, 500: 20, 1000: 20})
+    return Server("runstream", "Runstream", version("runstream"), start, disk_steps={10: 1000, 500: 100, 1000: 100})
 
 
 def _database(data: Path, socket_dir: Path | None) -> Database:

@@ -168,8 +168,8 @@ def _merge_loose(groups: Sequence[_Group]) -> Merge | None:
                 if older.level > 0 and older.points > IDLE_RATIO * points:
                     break
                 points, stop = points + older.points, stop + 1
-            # One small row alone is as good as its copy.
-            if stop - start > 1 or points > BLOCK_POINTS:
+            # A block alone is as good as its copy; the tail is emptied, so that its table can shrink.
+            if stop - start > 1 or newest.level == 0:
                 taken = newest_first[start:stop][::-1]
                 return _merge_of(taken, max(1, *(group.level for group in taken)))
     return None

@@ -130,14 +130,14 @@ class TestPlan:
     def test_loose_groups_between_filled_ones_are_found(self) -> None:
         assert plan(groups((1, 500), (1, 400), (1, 9000)), idle=True) == Merge([0, 1], 0, 1)
 
-    def test_an_idle_run_leaves_filled_rows_and_a_single_small_row_alone(self) -> None:
+    def test_an_idle_run_leaves_filled_rows_and_a_single_small_block_alone(self) -> None:
         assert plan(groups((1, 5000), (1, BLOCK_POINTS // 2)), idle=True) is None
         assert plan(groups((1, 5000), (1, 3)), idle=True) is None
-        assert plan(tails(BLOCK_POINTS), idle=True) is None
         assert plan([], idle=True) is None
 
-    def test_an_idle_run_sorts_a_single_tail_row_of_several_blocks(self) -> None:
+    def test_an_idle_run_keeps_no_tail(self) -> None:
         assert plan(tails(BLOCK_POINTS + 1), idle=True) == Merge([0], 0, 1)
+        assert plan(groups((1, 5000), (0, 1)), idle=True) == Merge([2], 1, 1)
 
     def test_an_idle_run_merges_its_whole_tail_however_small_the_newest_row(self) -> None:
         assert plan(tails(5000, 1), idle=True) == Merge([0, 1], 0, 1)

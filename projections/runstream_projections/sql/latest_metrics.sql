@@ -5,4 +5,4 @@ create table latest_metrics_vN (
     step      bigint not null,
     timestamp bigint not null,                      -- milliseconds
     primary key (run_id, key)
-) with (fillfactor = 70);                           -- room for the next value on the same page, without index work
+) with (fillfactor = 45);                           -- room for each row's next value on its page: no index work

@@ -7,7 +7,10 @@ create table metric_tail_vN (
     max_timestamp bigint  not null,
     data          bytea   not null,                 -- chunk.py
     primary key (run_id, position)
-) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
+    toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 2000
+);
 alter table metric_tail_vN alter column data set storage external;
 
 -- What compaction made of it: rows of one merge are sorted by key and time, and do not overlap.
@@ -23,5 +26,5 @@ create table metric_blocks_vN (
     key_last      text     collate "C" not null,
     data          bytea    not null,
     primary key (run_id, since, part)
-) with (autovacuum_vacuum_scale_factor = 0.05);
+) with (autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_scale_factor = 0.05);
 alter table metric_blocks_vN alter column data set storage external;
