@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,7 @@ from runstream_services.adapters.postgres import Database, Line, Pool
 from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import PATIENCE_S, database_of, prepare
 from runstream_services.gateway.app import build
+from runstream_services.gateway.one_write import OneWriteProtocol
 from runstream_services.gateway.service import Gateway
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
@@ -47,6 +49,9 @@ BACKLOG: Final = 1024
 
 #: Open requests get this long to finish when the server stops.
 DRAIN_S: Final = 3
+
+#: How long the thread that compacts may keep the interpreter from the event loop (Python's default is 5 ms).
+SWITCH_S: Final = 0.0005
 
 #: Clients pool their connections; one that is closed under them costs them a failed call and a retry.
 KEEP_ALIVE_S: Final = 75
@@ -195,7 +200,7 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
 async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         build(node.gateway),
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
@@ -214,6 +219,7 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    sys.setswitchinterval(SWITCH_S)
     listener.listen(BACKLOG)  # uvicorn does so a moment later, and whoever reads that it is ready may be quicker
     ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     stopping = asyncio.create_task(stop.wait())

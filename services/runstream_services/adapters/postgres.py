@@ -49,8 +49,12 @@ class Database:
             connection = await asyncpg.connect(
                 **self.arguments, timeout=10, server_settings=settings, statement_cache_size=256
             )
-        if service and await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
-            await connection.execute(f"set role {SERVICE_ROLE}")
+            try:
+                if service and await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
+                    await connection.execute(f"set role {SERVICE_ROLE}")
+            except BaseException:
+                connection.terminate()
+                raise
         return connection
 
 

@@ -92,6 +92,8 @@ class LogWriter:
             # After a failure nobody knows whether the last append took effect: the log itself does.
             self._head = await self._resume(connection)
             fresh = await self._settle_repeats(connection, deliveries)
+            # The origin is past these: they are dead letters, or another writer of the origin took its place.
+            fresh = [d for d in fresh if d.offset >= self._next_offset]
         try:
             await self._commit(connection, self._head, fresh)
         except asyncpg.UniqueViolationError as error:

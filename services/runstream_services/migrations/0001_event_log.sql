@@ -76,7 +76,9 @@ declare
 begin
     select partition_events, partitioned_to into size, start from log_head for update;
     while start <= needed loop
-        execute format('create table event_log_%s partition of event_log for values from (%s) to (%s)',
+        -- Made, then attached: a table created as a partition would wait for every reader of the log to end.
+        execute format('create table event_log_%s (like event_log including defaults including storage)', start);
+        execute format('alter table event_log attach partition event_log_%s for values from (%s) to (%s)',
                        start, start, start + size);
         execute format('create trigger append_only before update or delete or truncate on event_log_%s '
                        'for each statement execute function refuse_change()', start);
