@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -38,13 +38,22 @@ WAITING_LIMIT: Final = 10_000
 RUN_NAME_TAG: Final = "mlflow.runName"
 
 
-class Claim(NamedTuple):
+@dataclass
+class Claim:
     """An event of the log, about to be decided."""
 
     position: int
     event_id: UUID
     stream: str
     event: Event
+
+    @cached_property
+    def params(self) -> list[tuple[bytes, bytes]]:
+        """The hash of each param's key and the digest of its value, in the order of the event's params."""
+        if not isinstance(self.event, RunLogged):
+            return []
+        owner = _hash(self.stream)
+        return [(owner + _hash(key), value_digest(value)) for key, value in self.event.params.items()]
 
 
 class Decision(NamedTuple):
@@ -117,6 +126,11 @@ class Changes:
     next_experiment_id: int = 0
 
 
+#: Lengths of what stands for a key, and for a param's value.
+HASH_BYTES: Final = 20
+DIGEST_BYTES: Final = 8
+
+
 def key_hash(owner: str, key: str) -> bytes:
     """Return 20 bytes that stand for a key of a run or experiment; the keys of one owner are neighbours in an index."""
     return _hash(owner) + _hash(key)
@@ -124,12 +138,12 @@ def key_hash(owner: str, key: str) -> bytes:
 
 @lru_cache(maxsize=16_384)
 def _hash(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=10).digest()
+    return blake2b(text.encode(), digest_size=HASH_BYTES // 2).digest()
 
 
 def value_digest(value: str) -> bytes:
     """Return 8 bytes that tell a param's value from another."""
-    return blake2b(value.encode(), digest_size=8).digest()
+    return blake2b(value.encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def experiment_owner(experiment_id: int) -> str:
@@ -225,9 +239,9 @@ class _Court:
             return refusal
         if event.params:
             new: dict[bytes, bytes] = {}
-            for key, value in event.params.items():
-                param, digest = key_hash(claim.stream, key), value_digest(value)
-                known = self.changes.params.get(param) or self.state.params.get(param)
+            earlier, before = self.changes.params, self.state.params
+            for (key, value), (param, digest) in zip(event.params.items(), claim.params, strict=True):
+                known = earlier.get(param) or before.get(param)
                 if known is None:
                     new[param] = digest
                 elif known != digest:

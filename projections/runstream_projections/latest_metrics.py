@@ -14,7 +14,7 @@ import numpy as np
 
 from runstream_projections.chunk import Chunk, Integers
 from runstream_projections.metric_points import from_columns
-from runstream_projections.projection import Batch, Projection, Statement
+from runstream_projections.projection import Batch, Projection, Statement, columns, texts
 from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import RunLogged
 
@@ -83,13 +83,13 @@ def fold(batch: Batch, suffix: str) -> list[Statement]:
     keys, values, steps, timestamps = map(list, zip(*rows, strict=True))
     sql = (
         f"insert into latest_metrics{suffix} as l (run_id, key, value, step, timestamp) "
-        "select * from unnest($1::text[], $2::text[], $3::float8[], $4::bigint[], $5::bigint[]) "
+        f"select * from {columns('text', 'text', 'float8', 'bigint', 'bigint')} "
         "on conflict (run_id, key) do update "
         "set value = excluded.value, step = excluded.step, timestamp = excluded.timestamp "
         "where (l.step, l.timestamp, case when l.value = 'NaN' then 0 else l.value end) "
         "< (excluded.step, excluded.timestamp, case when excluded.value = 'NaN' then 0 else excluded.value end)"
     )
-    return [Statement(sql, (runs, keys, values, steps, timestamps))]
+    return [Statement(sql, (texts(runs), texts(keys), values, steps, timestamps))]
 
 
 def content(suffix: str) -> str:

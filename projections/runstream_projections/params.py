@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_projections.projection import Batch, Projection, Statement
+from runstream_projections.projection import Batch, Projection, Statement, columns, texts
 from runstream_schemas.events import RunLogged
 
 
 def fold(batch: Batch, suffix: str) -> list[Statement]:
     """Insert the params that are new; a conflicting value was rejected by the decisions."""
-    params: dict[tuple[str, str], str] = {}
-    for effective in batch.of(RunLogged):
-        logged = effective.event.params  # type: ignore[attr-defined]
-        if logged:
-            run_id = effective.run_id
-            for key, value in logged.items():
-                params.setdefault((run_id, key), value)
-    if not params:
+    logged = [e for e in batch.of(RunLogged) if e.event.params]  # type: ignore[attr-defined]
+    if not logged:
         return []
-    # Sorted as the primary key is: neighbours meet on the same index page.
-    pairs = sorted(params)
+    runs: list[str] = []
+    keys: list[str] = []
+    values: list[str] = []
+    # Run by run, in log order: neighbours meet on the same index page, and the first of equal keys is inserted first.
+    for effective in sorted(logged, key=lambda e: e.stream):
+        params: dict[str, str] = effective.event.params  # type: ignore[attr-defined]
+        runs += [effective.run_id] * len(params)
+        keys += params
+        values += params.values()
     sql = (
         f"insert into params{suffix} (run_id, key, value) "
-        "select * from unnest($1::text[], $2::text[], $3::text[]) on conflict (run_id, key) do nothing"
+        f"select * from {columns('text', 'text', 'text')} on conflict (run_id, key) do nothing"
     )
-    return [Statement(sql, ([run for run, _ in pairs], [key for _, key in pairs], [params[pair] for pair in pairs]))]
+    return [Statement(sql, (texts(runs), texts(keys), texts(values)))]
 
 
 def content(suffix: str) -> str:

@@ -13,6 +13,8 @@ from functools import cached_property
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from runstream_projections.chunk import Chunk
 from runstream_projections.metric_points import chunk_of
 from runstream_schemas.columns import MetricColumns
@@ -21,6 +23,7 @@ from runstream_schemas.ids import run_of
 
 Row = Sequence[Any]
 
+_encode = msgspec.json.Encoder().encode
 _PARAMETER: Final = re.compile(r"\$(\d+)")
 
 
@@ -46,6 +49,23 @@ class Statement(NamedTuple):
 
     sql: str
     args: tuple[Any, ...]
+
+
+def texts(values: Sequence[str]) -> str:
+    """A column of many strings as one JSON argument, for :func:`columns`.
+
+    asyncpg looks at every element of an array for a nested one: 0.3 us a string, against 0.005 us in JSON.
+    """
+    return _encode(values).decode()
+
+
+def columns(*types: str) -> str:
+    """SQL for the rows that columns make, one argument each from $1 on; the type ``text`` stands for :func:`texts`."""
+    functions = (
+        f"json_array_elements_text(${number}::json)" if kind == "text" else f"unnest(${number}::{kind}[])"
+        for number, kind in enumerate(types, 1)
+    )
+    return f"rows from ({', '.join(functions)})"
 
 
 def together(call: str, arguments: tuple[Any, ...], statements: Sequence[Statement]) -> Statement:

@@ -29,7 +29,7 @@ def fold(batch: Batch, suffix: str) -> list[Statement]:
         position, _, event, result = effective
         run_id = effective.run_id
         if isinstance(event, RunCreated):
-            experiment_id = event.experiment_id if event.experiment_id is not None else result
+            experiment_id = result if result is not None else event.experiment_id
             created[run_id] = (
                 run_id, experiment_id, event.name, event.user_id, "RUNNING", event.start_time, None, False, position,
             )  # fmt: skip

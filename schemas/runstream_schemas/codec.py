@@ -84,12 +84,17 @@ def decode(data: bytes) -> Envelope:
 
 def check(envelope: Envelope) -> None:
     """Raise :class:`Undecodable` unless the envelope's own fields can be stored and its type fits its stream."""
-    kind = EVENT_TYPES.get(envelope.type)
-    prefix = RUN_PREFIX if kind in RUN_EVENTS else EXPERIMENTS
-    if kind is not None and not envelope.stream.startswith(prefix):
-        raise Undecodable(f"event {envelope.id}: {envelope.type} does not belong in stream {envelope.stream!r}")
-    if not 0 <= envelope.version < 1 << 15 or not -(1 << 63) <= envelope.sent_at < 1 << 63:
-        raise Undecodable(f"event {envelope.id}: version or sent_at is out of range")
+    kind, stream = EVENT_TYPES.get(envelope.type), envelope.stream
+    own = (
+        len(stream) > len(RUN_PREFIX) and stream.startswith(RUN_PREFIX) if kind in RUN_EVENTS else stream == EXPERIMENTS
+    )
+    if kind is not None and not own:
+        raise Undecodable(f"event {envelope.id}: {envelope.type} does not belong in stream {stream!r}")
+    if not 0 < envelope.version < 1 << 15:
+        raise Undecodable(f"event {envelope.id}: version {envelope.version} is out of range")
+    for number in (envelope.sent_at, envelope.sequence or 0):
+        if not -(1 << 63) <= number < 1 << 63:
+            raise Undecodable(f"event {envelope.id}: sent_at or sequence is out of range")
     for name in (envelope.type, envelope.stream, envelope.actor or "", envelope.writer or ""):
         if "\0" in name or len(name) > 1024:
             raise Undecodable(

@@ -17,6 +17,9 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
+#: Points of one event. One entry can stand for all points of a column: a few bytes must not fill a reader's memory.
+MAX_POINTS: Final = 1 << 20
+
 #: On the wire, where JSON has no such numbers.
 NON_FINITE_NAMES: Final = frozenset({"NaN", "Infinity", "-Infinity"})
 
@@ -59,6 +62,8 @@ class MetricColumns(
             if column is not None and len(column) != series:
                 raise Undecodable(f"metric columns of {series} keys with {len(column)} {name}")
         points = len(self)
+        if points > MAX_POINTS:
+            raise Undecodable(f"metric columns of {points} points, over the limit of {MAX_POINTS}")
         for name in ("steps", "timestamps", "values"):
             entries = len(getattr(self, name))
             if entries not in (1, points):

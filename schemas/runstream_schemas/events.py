@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from runstream_schemas.columns import MetricColumns
+from runstream_schemas.columns import Int64, MetricColumns
 
 Tags = dict[str, str]
 
@@ -24,7 +24,7 @@ class ExperimentCreated(Event, frozen=True):
     """An experiment was asked for under a name that must be new; the decision gives it the next integer as its id."""
 
     name: str
-    created_at: int
+    created_at: Int64
     artifact_location: str | None = None
     tags: Tags = {}
 
@@ -33,35 +33,35 @@ class ExperimentEnsured(Event, frozen=True):
     """A client that knows only a name wants that experiment to exist; the decision names its id, old or new."""
 
     name: str
-    created_at: int
+    created_at: Int64
 
 
 class ExperimentRenamed(Event, frozen=True):
     """An active experiment was given another name."""
 
-    experiment_id: int
+    experiment_id: Int64
     name: str
-    updated_at: int
+    updated_at: Int64
 
 
 class ExperimentDeleted(Event, frozen=True):
     """An experiment, and with it each of its runs, was marked deleted."""
 
-    experiment_id: int
-    updated_at: int
+    experiment_id: Int64
+    updated_at: Int64
 
 
 class ExperimentRestored(Event, frozen=True):
     """A deleted experiment, and with it each of its runs, was made active again."""
 
-    experiment_id: int
-    updated_at: int
+    experiment_id: Int64
+    updated_at: Int64
 
 
 class ExperimentTagSet(Event, frozen=True):
     """A tag of an experiment got a value."""
 
-    experiment_id: int
+    experiment_id: Int64
     key: str
     value: str
 
@@ -69,7 +69,7 @@ class ExperimentTagSet(Event, frozen=True):
 class ExperimentTagDeleted(Event, frozen=True):
     """A tag of an experiment was removed."""
 
-    experiment_id: int
+    experiment_id: Int64
     key: str
 
 
@@ -77,9 +77,9 @@ class RunCreated(Event, frozen=True):
     """A run began, in an experiment given by its id or by the event that ensures it (exactly one of the two)."""
 
     name: str
-    start_time: int
+    start_time: Int64
     user_id: str = ""
-    experiment_id: int | None = None
+    experiment_id: Int64 | None = None
     ensured_by: UUID | None = None
     tags: Tags = {}
 
@@ -88,7 +88,7 @@ class RunUpdated(Event, frozen=True):
     """Status (MLflow's names), end time or name of a run changed; what is None stays as it is."""
 
     status: str | None = None
-    end_time: int | None = None
+    end_time: Int64 | None = None
     name: str | None = None
 
 

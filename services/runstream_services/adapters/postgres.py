@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from runstream_schemas.errors import CheckpointMoved, HeadMoved, OriginMoved, RunstreamError, Unavailable
+from runstream_schemas.errors import CheckpointMoved, HeadMoved, InvalidEvent, OriginMoved, RunstreamError, Unavailable
 
 SCHEMA: Final = "runstream"
 SERVICE_ROLE: Final = "runstream_service"
@@ -24,6 +24,10 @@ _RAISED: Final[dict[str, type[RunstreamError]]] = {
 
 #: SQLSTATE classes that a later try may not meet: connection, resources, operator intervention, rollback, lock.
 _TRANSIENT_CLASSES: Final = ("08", "53", "57", "40", "55")
+
+#: SQLSTATE classes that blame the data: its number of rows, the data itself, constraints, views' checks, and program
+#: limits, such as an index row's size.
+_DATA_CLASSES: Final = ("21", "22", "23", "44", "54")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,15 @@ def translated(doing: str) -> Iterator[None]:
     except (TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
         # Internal: the statement met a connection that PostgreSQL is closing, between its last words and the end.
         raise Unavailable(f"{doing}: PostgreSQL is away: {error or type(error).__name__}") from error
+
+
+def is_of_the_data(error: Exception) -> bool:
+    """Tell an error that the events themselves make from one of the server, which a later try may not meet."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _DATA_CLASSES
+    if isinstance(error, RunstreamError):
+        return isinstance(error, InvalidEvent)
+    return not isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 class Line:

@@ -15,9 +15,10 @@ from runstream_schemas.codec import MAX_ENVELOPE_BYTES, decode_payload, encode
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import LogCorrupt, OriginMoved, UnknownEventType
 from runstream_schemas.positions import Head, Origin
+from runstream_services.adapters.postgres_projections import LEASE_S
 from runstream_services.ports import Delivery, Numbered, Recorded
 
-_APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 22))})"
+_APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 23))})"
 _COLUMNS: Final = "position, event_id, type, version, stream, sent_at, payload, actor, writer, sequence"
 _decompressor = zstandard.ZstdDecompressor()
 
@@ -85,6 +86,7 @@ def _append_arguments(
         numbered.hashes,
         numbered.chains,
         *(lease or (None, None, None)),
+        float(LEASE_S),
     )
 
 
@@ -111,9 +113,24 @@ async def dead_letter(
             now_us,
             origin_id,
             delivery.offset,
-            reason.replace("\0", "\\0"),
-            encode(delivery.envelope),
+            _storable(reason),
+            _bytes_of(delivery.envelope),
         )
+
+
+def _storable(text: str) -> str:
+    """The text with what PostgreSQL cannot store spelled out: NUL and lone surrogates."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def _bytes_of(envelope: Envelope) -> bytes:
+    """The envelope as it travels; a lone surrogate, which cannot travel, is spelled out."""
+    try:
+        return encode(envelope)
+    except UnicodeEncodeError:
+        texts = {name: getattr(envelope, name) for name in ("type", "stream", "actor", "writer")}
+        spelled = {name: None if text is None else _storable(text) for name, text in texts.items()}
+        return encode(msgspec.structs.replace(envelope, **spelled))
 
 
 async def positions_of(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -165,8 +182,13 @@ async def read_at(connection: asyncpg.Connection, positions: Sequence[int]) -> l
 
 def envelope_of(row: asyncpg.Record) -> Envelope:
     """Return the envelope as it was sent. Raises :class:`LogCorrupt` where the payload does not decompress."""
+    stored = row["payload"]
     try:
-        payload = _decompressor.decompress(row["payload"], max_output_size=MAX_ENVELOPE_BYTES)
+        # zstd allocates what a frame declares; what is appended always declares it, and ends with the frame.
+        size = zstandard.frame_content_size(stored)
+        if not 0 <= size <= MAX_ENVELOPE_BYTES:
+            raise zstandard.ZstdError(f"it declares {size} bytes")
+        payload = _decompressor.decompress(stored, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise LogCorrupt(f"the payload at position {row['position']} is damaged: {error}", row["position"]) from error
     return header_of(row, payload)

@@ -107,10 +107,22 @@ async def take(connection: asyncpg.Connection, names: Sequence[str], owner: str,
     return [Standing(*row) for row in rows]
 
 
+async def live(connection: asyncpg.Connection) -> list[Standing]:
+    """Return the versions that are read, whoever owns them."""
+    rows = await connection.fetch("select name, version, epoch, position from projections where state = 'live'")
+    return [Standing(*row) for row in rows]
+
+
 async def renew(connection: asyncpg.Connection, owner: str) -> int:
-    """Keep what ``owner`` holds for another lease; return how many those are."""
+    """Keep what ``owner`` holds for another lease; return how many of those were idle.
+
+    A row that is locked is in the middle of a move, which keeps its lease by itself; waiting for it would hold the
+    rows before it, and with the row of ``decisions`` every append.
+    """
     done: str = await connection.execute(
-        "update projections set lease_until = now() + make_interval(secs => $2) where owner = $1 and state = 'live'",
+        "update projections p set lease_until = now() + make_interval(secs => $2) from (select name, version "
+        "from projections where owner = $1 and state = 'live' for update skip locked) t "
+        "where p.name = t.name and p.version = t.version",
         owner,
         float(LEASE_S),
     )
@@ -143,7 +155,8 @@ async def move(
 async def checkpoint(connection: asyncpg.Connection, owner: str, standing: Sequence[Standing], to: int) -> None:
     """Move the checkpoints by compare-and-set, within the caller's transaction."""
     moved = await connection.execute(
-        "update projections p set position = $6 from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) "
+        "update projections p set position = $6, lease_until = now() + make_interval(secs => $7) "
+        "from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) "
         "as t (name, version, epoch, position) where p.name = t.name and p.version = t.version "
         "and p.epoch = t.epoch and p.position = t.position and p.owner = $5 and p.state <> 'retired'",
         [s.name for s in standing],
@@ -152,6 +165,7 @@ async def checkpoint(connection: asyncpg.Connection, owner: str, standing: Seque
         [s.position for s in standing],
         owner,
         to,
+        float(LEASE_S),
     )
     if moved != f"UPDATE {len(standing)}":
         names = ", ".join(f"{s.name}{s.suffix} at {s.position}" for s in standing)

@@ -21,7 +21,7 @@ create table parked_events (
     position bigint not null,
     stream   text   collate "C" not null,
     reason   text   not null,
-    primary key (name, version, position),
+    primary key (name, version, position, stream),  -- one position can release events of several streams
     foreign key (name, version) references projections on delete cascade
 );
 create index parked_events_stream on parked_events (name, version, stream);

@@ -7,7 +7,7 @@ create function append_events(
     head_position bigint, head_chain bytea, origin integer, origin_next bigint, origin_then bigint, at bigint,
     ids uuid[], streams text[], types text[], versions smallint[], actors text[], sent bigint[],
     writers text[], sequences bigint[], offsets bigint[], payloads bytea[], hashes bytea[], chains bytea[],
-    decider_version integer, decider_owner uuid, decider_epoch bigint
+    decider_version integer, decider_owner uuid, decider_epoch bigint, lease_s double precision
 ) returns void language plpgsql as $$
 declare
     n    constant bigint := cardinality(ids);
@@ -35,7 +35,7 @@ begin
       from unnest(ids, streams, types, versions, actors, sent, writers, sequences, offsets, payloads, hashes, chains)
            with ordinality as t (id, stream, type, version, actor, sent, writer, seq, off, payload, hash, chain, i);
     if decider_version is not null then
-        update projections set position = head_position + n
+        update projections set position = head_position + n, lease_until = now() + make_interval(secs => lease_s)
          where name = 'decisions' and version = decider_version and position = head_position
            and owner = decider_owner and epoch = decider_epoch;
         if not found then

@@ -155,8 +155,12 @@ class Decider:
                 self._remember_experiment(*row[:4])
                 if row[4] is not None:
                     state.ensured[row[4]] = row[0]
+        missing = [f"run/{run_id}" for run_id in needs.runs if run_id not in state.runs]
+        missing += [str(event_id) for event_id in needs.ensured if event_id not in state.ensured]
+        if missing and self._anything_waits:
+            state.waiting_counts = dict(map(tuple, await self._fetch(connection, tables.WAITING_COUNTS, missing)))
         if needs.params:
-            state.params = dict(map(tuple, await self._fetch(connection, tables.PARAMS, needs.params)))
+            state.params = dict(map(tuple, await self._fetch(connection, tables.PARAMS, b"".join(needs.params))))
         if needs.tags:
             state.tags = {row[0] for row in await self._fetch(connection, tables.TAGS, needs.tags)}
 
@@ -167,10 +171,6 @@ class Decider:
             run_id, experiment_id, deleted, lifecycle_at, *experiment = row
             self._state.runs[run_id] = Run(experiment_id, Lifecycle(deleted, lifecycle_at))
             self._remember_experiment(experiment_id, *experiment)
-        unknown = [f"run/{run_id}" for run_id in run_ids if run_id not in self._state.runs]
-        if unknown and self._anything_waits:
-            counts = await self._fetch(connection, tables.WAITING_COUNTS, unknown)
-            self._state.waiting_counts.update(map(tuple, counts))
 
     async def _load_waiting(self, connection: asyncpg.Connection, keys: list[str]) -> list[Claim]:
         """Read the events that wait for ``keys``, and those that wait for runs among them."""

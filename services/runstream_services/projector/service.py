@@ -13,12 +13,13 @@ import structlog
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.metric_blocks import METRIC_BLOCKS
-from runstream_projections.projection import Batch, Effective, Statement, suffix_of
+from runstream_projections.projection import Batch, Effective, Statement
 from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient, Unavailable
 from runstream_services.adapters import postgres_log, postgres_projections
-from runstream_services.adapters.postgres import Line
+from runstream_services.adapters.postgres import Line, is_of_the_data
 from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.log_tail import LogTail
+from runstream_services.projector import parking
 from runstream_services.projector.core import (
     MAX_BYTES,
     MAX_EVENTS,
@@ -121,8 +122,10 @@ class Projector:
                 pause_s = 0.05
                 while not self._stopping and not self._doubted:
                     await self._step()
-            except (Transient, CheckpointMoved) as error:
-                log.warning("the projector starts over", reason=str(error), retry_in_s=pause_s)
+            except (RunstreamError, asyncpg.PostgresError) as error:
+                expected = isinstance(error, Transient | CheckpointMoved)
+                say = log.warning if expected else log.error
+                say("the projector starts over", reason=str(error), retry_in_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(1.0, 2 * pause_s)
 
@@ -135,15 +138,15 @@ class Projector:
         taken = await postgres_projections.take(connection, list(PROJECTIONS), self._owner, by_force=self._by_force)
         if len(taken) < len(PROJECTIONS):
             raise CheckpointMoved("another process holds the projections; standing by")
-        self._standing = {s.name: s for s in taken}
-        self._doubted = False
-        self._parked = {name: {} for name in PROJECTIONS}
         rows = await connection.fetch(
             "select p.name, p.stream, min(p.position) from parked_events p join projections using (name, version) "
             "where state = 'live' group by 1, 2"
         )
+        parked: dict[str, dict[str, int]] = {name: {} for name in PROJECTIONS}
         for name, stream, position in rows:
-            self._parked[name][stream] = position
+            parked[name][stream] = position
+        # At once: who sees where the projections stand sees what is parked in them.
+        self._standing, self._parked, self._doubted = {s.name: s for s in taken}, parked, False
         self._wake()
 
     async def _step(self) -> None:
@@ -187,60 +190,52 @@ class Projector:
             recent = [e for e in recent if e.position <= up_to]
         if recent and not any(e.released or e.decision is None for e in recent):
             return effective(recent), recent[-1].position
-        row = await connection.fetchrow(
-            "select version, position from projections where name = $1 and state = 'live'", decision_tables.NAME
-        )
-        decided_to = row["position"] if up_to is None else min(up_to, row["position"])
+        live = {s.name: s for s in await postgres_projections.live(connection)}
+        if any((live[name].version, live[name].epoch) != (s.version, s.epoch) for name, s in self._standing.items()):
+            # Nothing may come that could fail: a rebuild's new version is read from now on all the same.
+            raise CheckpointMoved("another version of a projection is read now, or another process owns it")
+        decisions = live[decision_tables.NAME]
+        decided_to = decisions.position if up_to is None else min(up_to, decisions.position)
         self._tail.reach(decided_to)
-        return await read_effective(connection, suffix_of(row["version"]), position, decided_to)
+        return await read_effective(connection, decisions.suffix, position, decided_to)
 
     async def _change(
         self, connection: asyncpg.Connection, group: Sequence[Standing], events: list[Effective], end: int
     ) -> None:
         """Fold and commit; what cannot be folded is found by halving, and parked."""
         try:
-            statements, parked, chunks = self._fold(group, events)
-            moved = await postgres_projections.move(connection, self._owner, group, end, [*statements, *parked])
-        except RunstreamError:
-            raise
-        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncio.CancelledError):
-            raise
+            statements, chunks = self._fold(group, events)
+            moved = await postgres_projections.move(connection, self._owner, group, end, statements)
         except Exception as error:
-            if isinstance(error, asyncpg.PostgresError) and postgres_is_transient(error):
+            if not is_of_the_data(error):
                 raise
-            await self._halve(connection, group, events, end, error)
+            await self._halve(connection, group, events, end)
             return
         self._standing.update({s.name: s for s in moved})
         for run_id, points in chunks.items():
             self._on_tail_row(run_id, points)
         self._wake()
 
-    def _fold(
-        self, group: Sequence[Standing], events: list[Effective]
-    ) -> tuple[list[Statement], list[Statement], dict[str, int]]:
+    def _fold(self, group: Sequence[Standing], events: list[Effective]) -> tuple[list[Statement], dict[str, int]]:
         statements: list[Statement] = []
-        parked: list[Statement] = []
         everything = Batch(events)
         tail_rows: dict[str, int] = {}
         for standing in group:
             batch, streams = everything, self._parked[standing.name]
             if streams:
                 batch = Batch([e for e in events if e.stream not in streams])
-                parked += [
-                    _park(standing, e, f"behind position {streams[e.stream]}") for e in events if e.stream in streams
+                statements += [
+                    parking.statement(standing, e, f"behind position {streams[e.stream]}")
+                    for e in events
+                    if e.stream in streams
                 ]
             statements += PROJECTIONS[standing.name].fold(batch, standing.suffix)
             if standing.name == METRIC_BLOCKS.name:
                 tail_rows = {run_id: len(chunk) for run_id, (_, chunk) in batch.chunks.items()}
-        return statements, parked, tail_rows
+        return statements, tail_rows
 
     async def _halve(
-        self,
-        connection: asyncpg.Connection,
-        group: Sequence[Standing],
-        events: list[Effective],
-        end: int,
-        error: Exception,
+        self, connection: asyncpg.Connection, group: Sequence[Standing], events: list[Effective], end: int
     ) -> None:
         if len(group) > 1:
             for standing in group:
@@ -256,11 +251,16 @@ class Projector:
             second = [e for e in events if e.position > middle]
             await self._change(connection, [self._standing[standing.name]], second, end)
             return
-        log.error("an event cannot be folded", projection=standing.name, position=end, reason=repr(error))
-        for event in events:
-            self._parked[standing.name].setdefault(event.stream, event.position)
-        parked = [_park(standing, e, repr(error)) for e in events]
-        moved = await postgres_projections.move(connection, self._owner, group, end, parked)
+        foldable = [e for e in events if e.stream not in self._parked[standing.name]]
+        reasons = await parking.reasons(connection, standing, foldable)
+        if not reasons:
+            raise Unavailable(f"{standing.name} could not fold position {end}, and then it could: it is tried again")
+        for stream, reason in reasons.items():
+            log.error("an event cannot be folded", projection=standing.name, position=end, stream=stream, reason=reason)
+        parked = [parking.statement(standing, e, reasons[e.stream]) for e in foldable if e.stream in reasons]
+        statements, _ = self._fold(group, [e for e in events if e.stream not in reasons])
+        moved = await postgres_projections.move(connection, self._owner, group, end, [*statements, *parked])
+        self._parked[standing.name].update({e.stream: e.position for e in foldable if e.stream in reasons})
         self._standing.update({s.name: s for s in moved})
         self._wake()
 
@@ -287,16 +287,3 @@ async def read_effective(
         d if d.decided_at is None or d.decided_at <= page.end else d._replace(verdict="waiting") for d in decided
     ]
     return effective_in_order(page.events, settled, late), page.end
-
-
-def postgres_is_transient(error: asyncpg.PostgresError) -> bool:
-    """Tell an error of the server's state from one of the data."""
-    return (error.sqlstate or "")[:2] in ("08", "53", "57", "40", "55")
-
-
-def _park(standing: Standing, event: Effective, reason: str) -> Statement:
-    return Statement(
-        "insert into parked_events (name, version, position, stream, reason) values ($1, $2, $3, $4, $5) "
-        "on conflict do nothing",
-        (standing.name, standing.version, event.position, event.stream, reason.replace("\0", "\\0")),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Callable
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -51,17 +52,36 @@ async def verify_log(connection: asyncpg.Connection, report: Callable[[int, int]
             min(position + _PAGE, head.position),
         )
         if not rows:
-            raise LogCorrupt(f"the log ends at position {position}, its head says {head.position}", position + 1)
+            message = f"position {position + 1} is missing: the log ends before it, its head says {head.position}"
+            raise LogCorrupt(message, position + 1)
         for row in rows:
-            _check(row, position + 1, chain, origins[row["origin_id"]])
+            _check(row, position + 1, chain, origins.get(row["origin_id"]))
             position, chain = row["position"], row["chain"]
         report(position, head.position)
     if chain != head.chain:
         raise LogCorrupt(f"the head's chain hash is not that of position {position}", position)
+    await _check_nothing_else(connection)
     return position
 
 
-def _check(row: asyncpg.Record, expected: int, chain: bytes, origin: Origin) -> None:
+async def _check_nothing_else(connection: asyncpg.Connection) -> None:
+    """Raise :class:`LogCorrupt` for an event after the head, and for an id of an event that is not in the log."""
+    beyond = await connection.fetchval(
+        "select min(l.position) from event_log l, log_head h where l.position > h.position"
+    )
+    if beyond is not None:
+        raise LogCorrupt(f"the event at position {beyond} lies after the head: nobody appended it", beyond)
+    if await connection.fetchval("select (select count(*) from event_ids) <> position from log_head"):
+        stray = await connection.fetchrow(
+            "select i.event_id, i.position from event_ids i left join event_log l using (position, event_id) "
+            "where l.type is null order by i.position limit 1"
+        )
+        if stray is not None:
+            message = f"event_ids has event {stray['event_id']} at position {stray['position']}, the log does not"
+            raise LogCorrupt(message, stray["position"])
+
+
+def _check(row: asyncpg.Record, expected: int, chain: bytes, origin: Origin | None) -> None:
     position = row["position"]
     if position != expected:
         raise LogCorrupt(f"position {expected} is missing from the log", expected)
@@ -71,12 +91,27 @@ def _check(row: asyncpg.Record, expected: int, chain: bytes, origin: Origin) -> 
         payload = bytes(postgres_log.envelope_of(row).payload)
         if sha256(payload).digest() != row["payload_sha256"]:
             raise LogCorrupt(f"the payload at position {position} does not match its hash: it was changed", position)
-    envelope = postgres_log.header_of(row, b"")
-    if (
-        link(chain, position, row["recorded_at"], origin, row["origin_offset"], envelope, row["payload_sha256"])
-        != (row["chain"])
-    ):
+    if _link(row, chain, origin) != row["chain"]:
         raise LogCorrupt(f"the event at position {position} does not match its chain hash: it was changed", position)
+
+
+def _link(row: asyncpg.Record, chain: bytes, origin: Origin | None) -> bytes | None:
+    """The chain hash that a row should have; None for one that was never appended so."""
+    if origin is None:
+        return None
+    envelope = postgres_log.header_of(row, b"")
+    try:
+        return link(
+            chain,
+            row["position"],
+            row["recorded_at"],
+            origin,
+            row["origin_offset"],
+            envelope,
+            row["payload_sha256"],
+        )
+    except struct.error:  # a number out of its range
+        return None
 
 
 async def content_hash(connection: asyncpg.Connection, projection: Projection, version: int) -> str:

@@ -1,0 +1,55 @@
+"""Parking: an event that a projection cannot fold waits, and later events of its stream behind it; others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Batch, Effective, Statement
+from runstream_services.adapters.postgres import is_of_the_data
+from runstream_services.adapters.postgres_projections import Standing
+
+
+def statement(standing: Standing, event: Effective, reason: str) -> Statement:
+    """The statement that keeps an event as parked in a version of a projection."""
+    return Statement(
+        "insert into parked_events (name, version, position, stream, reason) values ($1, $2, $3, $4, $5) "
+        "on conflict do nothing",
+        (standing.name, standing.version, event.position, event.stream, reason.replace("\0", "\\0")),
+    )
+
+
+async def reasons(connection: asyncpg.Connection, standing: Standing, events: Sequence[Effective]) -> dict[str, str]:
+    """Return why streams among those of ``events`` cannot be folded; folds by way of trial, and changes nothing.
+
+    Streams are halved until each one at fault is alone.
+    """
+    reason = await _reason(connection, standing, events)
+    if reason is None:
+        return {}
+    streams = list(dict.fromkeys(e.stream for e in events))
+    if len(streams) == 1:
+        return {streams[0]: reason}
+    found: dict[str, str] = {}
+    for half in (streams[: len(streams) // 2], streams[len(streams) // 2 :]):
+        chosen = set(half)
+        found |= await reasons(connection, standing, [e for e in events if e.stream in chosen])
+    return found
+
+
+async def _reason(connection: asyncpg.Connection, standing: Standing, events: Sequence[Effective]) -> str | None:
+    trial = connection.transaction()
+    await trial.start()
+    try:
+        for folded in PROJECTIONS[standing.name].fold(Batch(events), standing.suffix):
+            await connection.execute(folded.sql, *folded.args)
+    except Exception as error:
+        if not is_of_the_data(error):
+            raise
+        return repr(error)
+    finally:
+        if not connection.is_closed():
+            await trial.rollback()
+    return None
