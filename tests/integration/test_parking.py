@@ -1,0 +1,269 @@
+"""An event that a projection cannot fold stops its own stream in that projection, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Batch, Statement
+from runstream_schemas.errors import InvalidEvent, Unavailable
+from runstream_schemas.events import Event, ExperimentEnsured, RunCreated, RunLogged, RunUpdated
+from runstream_schemas.ids import EXPERIMENTS, run_stream
+from runstream_services.adapters.postgres import Database
+from runstream_services.embedded import Node
+from runstream_services.gateway.app import build
+from runstream_services.projector.rebuild import Rebuild
+from tests.databases import reused_database
+from tests.laws.histories import incompressible, of_points
+from tests.laws.model import Model
+from tests.laws.test_folding_laws import check_is_model
+from tests.pipeline import Pipeline, connected, eventually, fold, pipeline, tables, write
+from tests.sent import Sent, event_id
+
+database = reused_database
+
+ENSURED = Sent(event_id(1), EXPERIMENTS, ExperimentEnsured(name="a", created_at=1))
+#: A tag value that the broken fold refuses.
+POISON = "poison"
+
+
+def created(number: int, run: str) -> Sent:
+    return Sent(event_id(number), run_stream(run), RunCreated(name=run, start_time=1, ensured_by=ENSURED.id))
+
+
+def sent(number: int, run: str, event: Event) -> Sent:
+    return Sent(event_id(number), run_stream(run), event)
+
+
+def logged(number: int, run: str, value: str = "fine") -> Sent:
+    metrics = of_points([(("loss", None, (None, None)), number, number, 1.0)])
+    return sent(number, run, RunLogged(metrics=metrics, params={f"p{number}": value}, tags={"t": value}))
+
+
+@contextmanager
+def broken(name: str, error: Exception | None = None) -> Iterator[None]:
+    """A release whose fold of one projection fails on the poison, in Python or in PostgreSQL."""
+    whole = PROJECTIONS[name]
+
+    def fold_but_poison(batch: Batch, suffix: str) -> list[Statement]:
+        if any(POISON in getattr(e.event, "tags", {}).values() for e in batch.events):
+            if error is None:
+                return [Statement("select 1 / 0", ())]
+            raise error
+        return whole.fold(batch, suffix)
+
+    with mock.patch.dict(PROJECTIONS, {name: replace(whole, fold=fold_but_poison)}):
+        yield
+
+
+async def parked(database: Database) -> list[tuple[Any, ...]]:
+    async with connected(database) as connection:
+        rows = await connection.fetch("select name, stream, position, reason from parked_events order by 1, 3, 2")
+        return [tuple(row) for row in rows]
+
+
+async def rebuild(database: Database, name: str) -> int:
+    return await Rebuild(database, name, str(uuid4()), lambda step: None).run()
+
+
+async def see_repair(p: Pipeline, name: str, version: int) -> None:
+    """Wait until the projector reads the new version, which nothing but the catalogue tells it."""
+
+    async def reads_it() -> bool:
+        standing = p.projector.standing(name)
+        return standing is not None and standing.version == version
+
+    await eventually(f"{name} is read in version {version}", reads_it)
+
+
+HISTORY = [
+    ENSURED,
+    created(2, "a"),
+    created(3, "b"),
+    logged(4, "a"),
+    logged(5, "b"),
+    logged(6, "a", POISON),
+    logged(7, "b"),
+    logged(8, "a"),
+    sent(9, "a", RunUpdated(status="FINISHED")),
+    logged(10, "b"),
+]
+
+
+@pytest.mark.parametrize("name", list(PROJECTIONS))
+@pytest.mark.parametrize("error", [None, KeyError("k"), InvalidEvent("too many points")], ids=["sql", "key", "invalid"])
+async def test_one_stream_stops_in_one_projection_until_it_is_rebuilt(
+    database: Database, name: str, error: Exception | None
+) -> None:
+    async with pipeline(database) as p, p.folding():
+        with broken(name, error):
+            await p.append(HISTORY)
+            await p.folded()
+            async with pipeline(database) as other:  # the parked stream stays so for what comes later
+                await other.append([logged(11, "a"), logged(12, "b")])
+            await p.folded()
+            assert p.projector.parked_at(run_stream("a")) == (name, 6)
+            assert p.projector.parked_at(run_stream("b")) is None
+        found = await parked(database)
+        behind = [(name, "run/a", at, "behind position 6") for at in (8, 9, 11)]
+        assert [row[:3] for row in found] == [(name, "run/a", 6), *(row[:3] for row in behind)]
+        assert found[1:] == behind
+        assert found[0][3]
+        await check_others(database, name)
+        version = await rebuild(database, name)
+        await see_repair(p, name, version)
+        assert p.projector.parked_at(run_stream("a")) is None
+    assert await parked(database) == []
+    async with tables(database) as whole:
+        await check_is_model(whole, Model().log([*HISTORY, logged(11, "a"), logged(12, "b")]))
+
+
+async def check_others(database: Database, broken_name: str) -> None:
+    """Run b is whole in every projection, and run a in all but the broken one."""
+    model = Model().log([*HISTORY, logged(11, "a"), logged(12, "b")])
+    async with tables(database) as found:
+        for run_id, names in (("b", set(PROJECTIONS)), ("a", set(PROJECTIONS) - {broken_name})):
+            row, run = await found.run(run_id), model.runs[run_id]
+            if row is None:
+                assert run_id == "a"
+                continue
+            if "params" in names:
+                assert dict(zip(row["param_keys"] or (), row["param_values"] or (), strict=True)) == run.params
+            if "tags" in names:
+                assert dict(zip(row["tag_keys"] or (), row["tag_values"] or (), strict=True)) == run.tags
+            if "runs" in names:
+                assert row["status"] == run.status
+            if "latest_metrics" in names:
+                assert row["metric_steps"] == [p.step for p in run.latest.values()]
+            if "metric_blocks" in names:
+                points = await found.points(run_id, "loss")
+                assert [step for _, step, _ in points] == [p.step for p in run.points["loss"]]
+
+
+async def test_a_value_that_postgresql_refuses_is_found_among_many(database: Database) -> None:
+    """A key longer than an index row passes the log and the decisions; only the table of params cannot take it."""
+    runs = [f"r{at}" for at in range(20)]
+    history = [ENSURED, *(created(100 + at, run) for at, run in enumerate(runs))]
+    history += [logged(200 + at, run) for at, run in enumerate(runs * 10)]
+    long_key = sent(900, "r7", RunLogged(params={incompressible(3_000, 1): "v"}))
+    history.insert(100, long_key)
+    await write(database, history)
+    async with pipeline(database) as p, p.folding():
+        await p.folded()
+        assert p.projector.parked_at(run_stream("r7")) == ("params", 101)
+        assert [p.projector.parked_at(run_stream(run)) for run in runs if run != "r7"] == [None] * 19
+    found = await parked(database)
+    assert {row[:2] for row in found} == {("params", "run/r7")}
+    assert len(found) == 1 + sum(s.stream == "run/r7" for s in history[101:])
+    assert "index row" in found[0][3]
+
+
+async def test_streams_that_take_effect_at_one_position_are_parked_one_by_one(database: Database) -> None:
+    """An experiment releases the runs that waited for it, and these their events: all at its position."""
+    early = [logged(10, "a"), logged(11, "b", POISON), logged(12, "c"), logged(13, "d", POISON), logged(14, "a")]
+    history = [*early, *(created(20 + at, run) for at, run in enumerate("abcd")), ENSURED]
+    later = [logged(30 + at, run) for at, run in enumerate("abcd")]
+    with broken("tags"):
+        await write(database, history, later)
+        await fold(database)
+        async with pipeline(database) as p, p.folding():  # after a restart
+            await p.folded()
+            at = len(history)
+            stopped = [p.projector.parked_at(run_stream(run)) for run in "abcd"]
+            assert stopped == [None, ("tags", at), None, ("tags", at)]
+            assert p.projector.parked_at(EXPERIMENTS) is None
+    found = await parked(database)
+    assert [row[:3] for row in found] == [
+        ("tags", "run/b", at),
+        ("tags", "run/d", at),
+        ("tags", "run/b", at + 2),
+        ("tags", "run/d", at + 4),
+    ]
+    await rebuild(database, "tags")
+    await fold(database)
+    async with tables(database) as whole:
+        await check_is_model(whole, Model().log([*history, *later]))
+
+
+async def test_an_error_of_the_server_parks_nothing(database: Database) -> None:
+    async with connected(database) as owner, pipeline(database) as p, p.folding():
+        await p.append(HISTORY[:5])
+        await p.folded()
+        await owner.execute("revoke insert on tags_v1 from runstream_service")
+        await p.append(HISTORY[5:])
+        with pytest.raises(Unavailable):
+            await p.projector.wait_for(["tags"], len(HISTORY), 1)
+        assert await parked(database) == []
+        await owner.execute("grant insert on tags_v1 to runstream_service")
+        await p.folded()
+        assert await parked(database) == []
+
+
+@asynccontextmanager
+async def served(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """The gateway of a whole node, without a socket."""
+    node = Node(database, alone=True)
+    async with node.running():
+        transport = httpx.ASGITransport(app=build(node.gateway))
+        async with httpx.AsyncClient(transport=transport, base_url="http://runstream/api/2.0/mlflow/") as client:
+            yield client
+
+
+async def test_writes_to_a_parked_run_are_refused_and_metrics_are_kept(database: Database) -> None:
+    async with served(database) as client:
+
+        async def post(path: str, **body: Any) -> httpx.Response:
+            return await client.post(path, json=body)
+
+        async def get_run(run_id: str) -> dict[str, Any]:
+            answer = await client.get("runs/get", params={"run_id": run_id})
+            assert answer.status_code == 200
+            run: dict[str, Any] = answer.json()["run"]
+            return run
+
+        runs = [(await post("runs/create", experiment_id="0")).json()["run"]["info"]["run_id"] for _ in range(2)]
+        stopped, other = runs
+        with broken("tags"):
+            assert (await post("runs/set-tag", run_id=stopped, key="t", value=POISON)).status_code == 200
+            await get_run(stopped)
+            metric = {"key": "loss", "value": 1.5, "timestamp": 1, "step": 1}
+            for path, body in (
+                ("runs/set-tag", {"key": "t", "value": "v"}),
+                ("runs/log-parameter", {"key": "p", "value": "v"}),
+                ("runs/log-batch", {"metrics": [metric], "params": [{"key": "p", "value": "v"}]}),
+                ("runs/update", {"status": "FINISHED"}),
+                ("runs/delete", {}),
+                ("runs/delete-tag", {"key": "t"}),
+            ):
+                refused = await post(path, run_id=stopped, **body)
+                assert refused.status_code == 409, (path, refused.text)
+                assert refused.json()["error_code"] == "RESOURCE_CONFLICT"
+                assert "position 4" in refused.json()["message"]
+                assert "runstream rebuild tags" in refused.json()["message"]
+            for path, body in (("runs/log-batch", {"metrics": [metric]}), ("runs/log-metric", metric | {"step": 2})):
+                taken = await post(path, run_id=stopped, **body)
+                assert (taken.status_code, taken.headers["x-runstream-not-visible"]) == (200, "tags")
+            for path, body in (("runs/set-tag", {"key": "t", "value": "v"}), ("runs/log-metric", metric)):
+                taken = await post(path, run_id=other, **body)
+                assert taken.status_code == 200
+                assert "x-runstream-not-visible" not in taken.headers
+        await rebuild(database, "tags")
+
+        async def repaired() -> bool:
+            return (await post("runs/set-tag", run_id=stopped, key="t", value="v")).status_code == 200
+
+        await eventually("the run takes tags again", repaired)
+        run = await get_run(stopped)
+        assert {tag["key"]: tag["value"] for tag in run["data"]["tags"]}["t"] == "v"
+        assert run["data"]["metrics"][0]["step"] == 2
+        assert "x-runstream-not-visible" not in (await post("runs/log-metric", run_id=stopped, **metric)).headers
+        await asyncio.sleep(0)

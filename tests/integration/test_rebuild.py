@@ -1,0 +1,288 @@
+"""Rebuilding and verifying projections: beside the live ones, resumed after a kill, strict about what it meets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+import pytest
+
+from runstream_projections.catalogue import PROJECTIONS
+from runstream_schemas.errors import CheckpointMoved, StartupError, UnknownEventType
+from runstream_schemas.events import Event, ExperimentEnsured, ExperimentTagSet, RunCreated, RunLogged
+from runstream_schemas.ids import EXPERIMENTS, run_stream
+from runstream_services.adapters import postgres_projections
+from runstream_services.adapters.postgres import Database
+from runstream_services.projector import rebuild, service
+from runstream_services.projector.rebuild import Progress, Rebuild, drop_retired
+from runstream_services.projector.redecide import redecide
+from runstream_services.projector.verify import verify_projection
+from tests.databases import reused_database
+from tests.laws.histories import of_points
+from tests.laws.model import Model
+from tests.laws.test_folding_laws import check_is_model
+from tests.pipeline import Pipeline, connected, eventually, fold, pipeline, tables, write
+from tests.sent import Sent, event_id
+
+database = reused_database
+
+ENSURED = Sent(event_id(1), EXPERIMENTS, ExperimentEnsured(name="a", created_at=1))
+RUNS = [f"r{at}" for at in range(3)]
+
+
+def history(events: int) -> list[Sent]:
+    """An experiment with a tag, three runs, and so many log calls."""
+    found: list[tuple[str, Event]] = [(EXPERIMENTS, ExperimentTagSet(experiment_id=0, key="k", value="v"))]
+    found += [(run_stream(run), RunCreated(name=run, start_time=1, ensured_by=ENSURED.id)) for run in RUNS]
+    for at in range(events):
+        metrics = of_points([(("loss", None, (None, None)), at, at, float(at))])
+        found.append(
+            (run_stream(RUNS[at % 3]), RunLogged(metrics=metrics, params={f"p{at}": "1"}, tags={"t": str(at)}))
+        )
+    return [ENSURED, *(Sent(event_id(at), stream, event) for at, (stream, event) in enumerate(found, 100))]
+
+
+@contextmanager
+def steps_of(events: int) -> Iterator[None]:
+    with mock.patch.object(service, "MAX_EVENTS", events):
+        yield
+
+
+def a_rebuild(database: Database, name: str, report: list[Progress] | None = None) -> Rebuild:
+    return Rebuild(database, name, str(uuid4()), (report if report is not None else []).append)
+
+
+async def states(database: Database, name: str) -> dict[int, str]:
+    async with connected(database) as connection:
+        rows = await connection.fetch("select version, state from projections where name = $1", name)
+        return {row["version"]: row["state"] for row in rows}
+
+
+async def until_read(p: Pipeline, name: str, version: int) -> None:
+    async def is_read() -> bool:
+        standing = p.projector.standing(name)
+        return standing is not None and standing.version == version
+
+    await eventually(f"version {version} of {name} is read", is_read)
+
+
+async def test_a_projection_that_does_not_exist_is_named(database: Database) -> None:
+    with pytest.raises(StartupError, match=r"no projection nothing: there are experiments, "):
+        a_rebuild(database, "nothing")
+
+
+@pytest.mark.parametrize("name", list(PROJECTIONS))
+async def test_a_rebuilt_version_takes_the_place_of_the_live_one(database: Database, name: str) -> None:
+    events = history(30)
+    async with pipeline(database) as p, p.folding():
+        await p.append(events[:-3])
+        await p.folded()
+        progress: list[Progress] = []
+        with steps_of(10):
+            assert await a_rebuild(database, name, progress).run() == 2
+        assert [(step.position, step.head) for step in progress] == [(10, 32), (20, 32), (30, 32), (32, 32)]
+
+        await until_read(p, name, 2)  # it is idle, and looks all the same
+        await p.append(events[-3:])
+        assert (await p.folded())[name] == "_v2"
+    assert await states(database, name) == {1: "retired", 2: "live"}
+    async with tables(database) as found:
+        await check_is_model(found, Model().log(events))
+        assert await drop_retired(found.connection) == [f"{name}_v1"]
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await found.connection.fetch(f"select * from {PROJECTIONS[name].tables[0]}_v1")
+        await check_is_model(found, Model().log(events))
+
+
+@pytest.mark.parametrize("killed_at", [10, 20, 30])
+async def test_a_killed_rebuild_goes_on_where_it_was(database: Database, killed_at: int) -> None:
+    events = history(40)
+    await write(database, events)
+    await fold(database)
+    reached = asyncio.Event()
+    progress: list[Progress] = []
+
+    def report(step: Progress) -> None:
+        progress.append(step)
+        if step.position == killed_at:
+            reached.set()
+
+    with steps_of(5):
+        killed = asyncio.create_task(Rebuild(database, "tags", str(uuid4()), report).run())
+        await reached.wait()
+        killed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await killed
+        assert await states(database, "tags") == {1: "live", 2: "building"}
+        before = len(progress)
+        assert await Rebuild(database, "tags", str(uuid4()), report).run() == 2
+    positions = [step.position for step in progress]
+    assert positions == sorted(set(positions)), "no step is taken twice"
+    assert positions[before] > killed_at
+    assert await states(database, "tags") == {1: "retired", 2: "live"}
+    async with tables(database) as found:
+        await check_is_model(found, Model().log(events))
+
+
+async def test_of_two_rebuilds_at_once_the_later_goes_on_alone(database: Database) -> None:
+    events = history(40)
+    await write(database, events)
+    await fold(database)
+    begun = asyncio.Event()
+    with steps_of(2):
+        first = asyncio.create_task(Rebuild(database, "params", str(uuid4()), lambda step: begun.set()).run())
+        await begun.wait()
+        assert await a_rebuild(database, "params").run() == 2
+        with pytest.raises(CheckpointMoved):
+            await first
+    async with tables(database) as found:
+        await check_is_model(found, Model().log(events))
+
+
+async def test_a_rebuild_catches_up_with_a_log_that_goes_on(database: Database) -> None:
+    """The switch folds at most a few events itself, with the live version held still; else it is caught up again."""
+    events = history(120)
+    with steps_of(7), mock.patch.object(rebuild, "SWITCH_EVENTS", 0):
+        async with pipeline(database) as p, p.folding():
+            await p.append(events[:60])
+            await p.folded()
+            rebuilding = asyncio.create_task(a_rebuild(database, "metric_blocks").run())
+            for event in events[60:]:
+                await p.append([event])
+            assert await asyncio.wait_for(rebuilding, 30) == 2
+            await until_read(p, "metric_blocks", 2)
+    async with tables(database) as found:
+        await check_is_model(found, Model().log(events))
+
+
+async def test_reads_are_whole_while_a_version_is_switched(database: Database) -> None:
+    events = history(60)
+    async with pipeline(database) as p, p.folding():
+        await p.append(events)
+        await p.folded()
+        rebuilding = asyncio.create_task(a_rebuild(database, "params").run())
+        reads = 0
+        async with tables(database) as found:
+            while not rebuilding.done() or reads < 3:
+                suffixes = await p.projector.wait_for(["params"], len(events), 20)
+                count = await found.connection.fetchval(f"select count(*) from params{suffixes['params']}")
+                assert count == 60
+                reads += 1
+        await rebuilding
+
+
+async def newer_event(database: Database) -> Sent:
+    """Log what only a newer release knows, in the middle of what this one knows."""
+    events = history(5)
+    async with pipeline(database) as p:
+        await p.append(events[:5])
+        foreign = Sent(event_id(999), run_stream("r0"), RunLogged())
+        delivery = p.delivery(foreign)
+        delivery.envelope = msgspec.structs.replace(
+            foreign.envelope, type="RunForked", payload=msgspec.Raw(b'{"x": 1}')
+        )
+        await p.writer.append([delivery])
+        await p.append(events[5:])
+    return foreign
+
+
+async def test_an_unknown_event_is_passed_over_live_and_stops_a_rebuild(database: Database) -> None:
+    await newer_event(database)
+    await fold(database)
+    async with tables(database) as found:
+        assert await found.connection.fetchval("select count(*) from parked_events") == 0
+        run = await found.run("r0")
+        assert run is not None
+        assert run["tag_values"][-1] == "3"
+    with pytest.raises(UnknownEventType, match="position 6"):
+        await a_rebuild(database, "tags").run()
+    with pytest.raises(UnknownEventType, match="position 6"):
+        await verify_projection(database, "tags", str(uuid4()), lambda step: None)
+    assert await states(database, "tags") == {1: "live", 2: "building", 3: "checking"}
+    async with connected(database) as connection:
+        assert await drop_retired(connection) == ["tags_v2", "tags_v3"]
+    assert await states(database, "tags") == {1: "live"}
+
+
+#: A change of each projection's tables that its users would see.
+TAMPERED = {
+    "experiments": "update experiments_v1 set name = 'b'",
+    "runs": "update runs_v1 set status = 'FAILED' where run_id = 'r1'",
+    "params": "delete from params_v1 where key = 'p7'",
+    "tags": "update tags_v1 set value = 'x' where run_id = 'r0' and key = 't'",
+    "latest_metrics": "update latest_metrics_v1 set step = step + 1 where run_id = 'r2'",
+    "metric_blocks": "delete from metric_tail_v1 where run_id = 'r0'",
+}
+
+
+@pytest.mark.parametrize("name", list(PROJECTIONS))
+async def test_verifying_tells_the_tables_that_are_not_what_the_log_says(database: Database, name: str) -> None:
+    events = history(30)
+    await write(database, events)
+    await fold(database)
+    async with connected(database) as connection:
+        assert (await connection.execute(TAMPERED[name])).split()[-1] != "0"
+    for checked in PROJECTIONS:
+        verified = await verify_projection(database, checked, str(uuid4()), lambda step: None)
+        assert verified.position == len(events)
+        assert (verified.live == verified.rebuilt) == (checked != name), checked
+    assert await a_rebuild(database, name).run() == 2
+    verified = await verify_projection(database, name, str(uuid4()), lambda step: None)
+    assert verified.live == verified.rebuilt
+
+
+async def test_a_killed_verification_leaves_nothing_that_is_not_dropped(database: Database) -> None:
+    events = history(30)
+    await write(database, events)
+    await fold(database)
+    begun = asyncio.Event()
+    with steps_of(3):
+        verifying = asyncio.create_task(verify_projection(database, "runs", str(uuid4()), lambda step: begun.set()))
+        await begun.wait()
+        verifying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await verifying
+    assert await states(database, "runs") == {1: "live", 2: "checking"}
+    async with connected(database) as connection:
+        assert await drop_retired(connection) == ["runs_v2"]
+
+
+async def test_a_decision_is_changed_only_when_that_is_asked_for(database: Database) -> None:
+    """An event that the stored decisions refuse, and the rules accept."""
+    events = history(6)
+    await write(database, events)
+    async with connected(database) as connection:
+        await connection.execute(
+            "insert into decisions_v1 (position, verdict, decided_at, code, message) "
+            "values (8, 'rejected', 8, 'BAD_REQUEST', 'by another rule')"
+        )
+    await fold(database)
+    for accept in (False, True):
+        position, changes = await redecide(database, str(uuid4()), lambda step: None, accept=accept)
+        assert position == len(events)
+        assert [tuple(change) for change in changes] == [(8, "rejected", "accepted")]
+        assert await states(database, "decisions") == ({1: "live"} if not accept else {1: "retired", 2: "live"})
+    async with pipeline(database) as p:
+        outcomes = await p.append([Sent(event_id(5_000), run_stream("r0"), RunLogged(params={"p0": "2"}))])
+        assert outcomes[0].decision.verdict == "rejected", "deciding goes on from the new version"
+    for name in PROJECTIONS:
+        await a_rebuild(database, name).run()
+    async with tables(database) as found:
+        # The refused event changes nothing: the model need not hear it.
+        model = Model().log(events)
+        model.verdicts[len(events) + 1] = (await found.verdicts())[len(events) + 1]  # type: ignore[assignment]
+        await check_is_model(found, model)
+
+
+async def test_a_release_with_another_revision_asks_for_a_rebuild(database: Database) -> None:
+    async with connected(database) as connection:
+        await connection.execute("update projections set revision = 0 where name = 'tags'")
+        with pytest.raises(StartupError, match="runstream rebuild tags"):
+            await postgres_projections.ensure_live(connection)
+        await a_rebuild(database, "tags").run()
+        await postgres_projections.ensure_live(connection)

@@ -1,0 +1,88 @@
+"""The window on the end of the log: bounded, and never with a hole that a reader would not see."""
+
+from __future__ import annotations
+
+import asyncio
+from unittest import mock
+
+from runstream_schemas.events import RunLogged
+from runstream_services import log_tail
+from runstream_services.log_tail import LogTail
+from runstream_services.ports import Recorded
+from tests.sent import Sent, event_id
+
+
+def events(*positions: int, size: int = 0) -> list[Recorded]:
+    event = RunLogged(tags={"n": "x" * size})
+    return [Recorded(at, Sent(event_id(at), "run/r", event).envelope, event) for at in positions]
+
+
+def positions(tail: LogTail, after: int, limit: int = 100, max_bytes: int = 1 << 20) -> list[int] | None:
+    found = tail.after(after, limit, max_bytes)
+    return None if found is None else [event.position for event in found]
+
+
+def test_what_was_appended_is_read_from_any_place() -> None:
+    tail = LogTail()
+    tail.extend(events(1, 2, 3))
+    tail.extend(events(4))
+    assert [positions(tail, after) for after in (0, 2, 3, 4)] == [[1, 2, 3, 4], [3, 4], [4], None]
+    assert positions(tail, 0, limit=2) == [1, 2]
+    assert tail.head == 4
+
+
+def test_a_page_is_bounded_by_bytes_and_holds_at_least_one_event() -> None:
+    tail = LogTail()
+    tail.extend(events(1, 2, 3, 4, size=1_000))
+    assert positions(tail, 0, max_bytes=2_500) == [1, 2]
+    assert positions(tail, 0, max_bytes=1) == [1]
+
+
+def test_what_is_not_in_the_window_is_not_answered() -> None:
+    tail = LogTail()
+    tail.extend(events(5, 6))
+    assert positions(tail, 3) is None
+    assert positions(tail, 4) == [5, 6]
+    tail.forget_through(5)
+    assert positions(tail, 4) is None
+    assert positions(tail, 5) == [6]
+
+
+def test_after_a_hole_only_what_follows_it_is_held() -> None:
+    """An append in doubt, or another process's, moves the head past events that are not in the window."""
+    tail = LogTail()
+    tail.extend(events(1, 2))
+    tail.reach(4)
+    tail.extend(events(5))
+    assert [positions(tail, after) for after in (0, 1, 2, 3)] == [None] * 4
+    assert positions(tail, 4) == [5]
+
+
+def test_the_window_is_bounded_by_events_and_bytes() -> None:
+    tail = LogTail()
+    with mock.patch.object(log_tail, "MAX_EVENTS", 3):
+        tail.extend(events(*range(1, 8)))
+        assert positions(tail, 3) is None
+        assert positions(tail, 4) == [5, 6, 7]
+    with mock.patch.object(log_tail, "MAX_BYTES", 2_500):
+        tail.extend(events(8, 9, 10, 11, size=1_000))
+        assert positions(tail, 9) == [10, 11]
+        assert positions(tail, 8) is None
+    tail.forget_through(11)
+    with mock.patch.object(log_tail, "MAX_BYTES", 2_500):
+        tail.extend(events(12, 13, size=1_000))
+        assert positions(tail, 11) == [12, 13], "what was forgotten takes no room"
+
+
+async def test_who_waits_is_woken_by_any_growth() -> None:
+    tail = LogTail()
+    tail.extend(events(1))
+    await tail.wait_past(0, 60)
+    for grow in (lambda: tail.extend(events(2)), lambda: tail.reach(5)):
+        waiting = [asyncio.create_task(tail.wait_past(tail.head, 60)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        grow()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*waiting)
+    await tail.wait_past(5, 0.001)  # nothing came: it returns all the same
