@@ -19,7 +19,7 @@ from runstream_services import migrations
 from runstream_services.adapters.postgres import Database
 from runstream_services.adapters.postgres_schema import migrate
 from runstream_services.data_directory import DataDirectory
-from runstream_services.embedded_postgres import EmbeddedPostgres
+from runstream_services.embedded_postgres import MAJOR_VERSION, EmbeddedPostgres
 
 PATH = Path(migrations.__file__).parent / "schema.sql"
 
@@ -40,7 +40,7 @@ def dump(database: Database) -> str:
     assert found.origin is not None
     wheel, arguments = Path(found.origin).parent, database.arguments
     command = [
-        str(wheel / "pginstall" / "bin" / "pg_dump"),
+        str(wheel / f"pginstall{MAJOR_VERSION}" / "bin" / "pg_dump"),
         "--schema-only",
         "--schema=runstream",
         "--no-owner",
@@ -58,7 +58,8 @@ def dump(database: Database) -> str:
 async def write() -> None:
     """Write the file anew from an empty database."""
     with tempfile.TemporaryDirectory() as directory:
-        server = EmbeddedPostgres(DataDirectory.open(Path(directory) / "data"))
+        data = DataDirectory.open(Path(directory) / "data")
+        server = EmbeddedPostgres(data)
         await server.start()
         try:
             connection = await asyncpg.connect(**server.connect_arguments, server_settings={"search_path": "runstream"})
@@ -67,6 +68,7 @@ async def write() -> None:
             PATH.write_text(dump(Database(server.connect_arguments)), encoding="utf-8")
         finally:
             await server.stop()
+            data.close()
 
 
 if __name__ == "__main__":

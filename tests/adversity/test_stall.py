@@ -40,7 +40,7 @@ def test_nothing_is_lost_by_a_stall(victim: Victim, what: str) -> None:
         time.sleep(1)
     found = complaints(victim, load.ledger)
     assert not found, [*found, load.ledger.counts()]
-    assert {"acknowledged"} <= load.ledger.counts().keys()
+    assert load.ledger.counts()["acknowledged"] > 50
     assert victim.stop() == 0
 
 

@@ -15,6 +15,9 @@ from runstream_schemas.errors import CheckpointMoved, HeadMoved, InvalidEvent, O
 SCHEMA: Final = "runstream"
 SERVICE_ROLE: Final = "runstream_service"
 
+#: Whether this session can become the service role. Argument: its name. A superuser can, and who was granted it.
+MAY_BE_SERVICE: Final = "select coalesce(pg_has_role(current_user, to_regrole($1)::oid, 'member'), false)"
+
 #: Our own SQLSTATEs, raised by the functions of the migrations.
 _RAISED: Final[dict[str, type[RunstreamError]]] = {
     "RS001": HeadMoved,
@@ -54,7 +57,7 @@ class Database:
                 **self.arguments, timeout=10, server_settings=settings, statement_cache_size=256
             )
             try:
-                if service and await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
+                if service and await connection.fetchval(MAY_BE_SERVICE, SERVICE_ROLE):
                     await connection.execute(f"set role {SERVICE_ROLE}")
             except BaseException:
                 connection.terminate()

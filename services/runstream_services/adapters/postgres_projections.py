@@ -79,15 +79,20 @@ async def ensure_live(owner: asyncpg.Connection) -> None:
 
     Raises :class:`StartupError` where the version that is read follows another revision of the definition.
     """
-    live = {r["name"]: r["revision"] for r in await owner.fetch("select * from projections where state = 'live'")}
-    for name, revision, tables in DEFINED:
-        if name not in live:
-            await create_version(owner, name, revision, tables, "live")
-        elif live[name] != revision:
-            raise StartupError(
-                f"projection {name} is at revision {live[name]}, this release has {revision}: "
-                f"run `runstream rebuild {name}`"
-            )
+    async with owner.transaction():
+        await owner.execute(
+            "lock table projections in share row exclusive mode"
+        )  # of two starts at once one makes them
+        rows = await owner.fetch("select name, revision from projections where state = 'live'")
+        revisions = {row["name"]: row["revision"] for row in rows}
+        for name, revision, tables in DEFINED:
+            if name not in revisions:
+                await create_version(owner, name, revision, tables, "live")
+            elif revisions[name] != revision:
+                raise StartupError(
+                    f"projection {name} is at revision {revisions[name]}, this release has {revision}: "
+                    f"run `runstream rebuild {name}`"
+                )
 
 
 async def take(connection: asyncpg.Connection, names: Sequence[str], owner: str, *, by_force: bool) -> list[Standing]:

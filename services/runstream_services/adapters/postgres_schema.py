@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from runstream_schemas.errors import StartupError
-from runstream_services.adapters.postgres import SCHEMA, SERVICE_ROLE
+from runstream_services.adapters.postgres import MAY_BE_SERVICE, SCHEMA, SERVICE_ROLE
 
 log = structlog.get_logger()
 
@@ -89,6 +89,7 @@ async def _grant(connection: asyncpg.Connection) -> bool:
             await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
             if not await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
                 await connection.execute(f"create role {SERVICE_ROLE} nologin")
+            if not await connection.fetchval(MAY_BE_SERVICE, SERVICE_ROLE):
                 await connection.execute(f"grant {SERVICE_ROLE} to current_user")
             await connection.execute(_GRANTS)
     except asyncpg.InsufficientPrivilegeError as error:

@@ -46,6 +46,9 @@ async def _log(gateway: Gateway, call: LogBatch) -> Answer:
         await gateway.write_run(call.run_id, event, metrics_only=not call.params and not call.tags)
     except RequestError as error:
         raise await _with_logged_value(gateway, call, error) from error
+    hidden_by = gateway.hidden_by(call.run_id)
+    if hidden_by is not None:
+        return Answer(render.EMPTY, ((b"x-runstream-not-visible", hidden_by.encode()),))
     return _said_truncated(gateway, call.truncated, render.EMPTY) if call.truncated else DONE
 
 

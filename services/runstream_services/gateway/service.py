@@ -92,6 +92,11 @@ class Gateway:
             )
         return await self.emit(stream, event)
 
+    def hidden_by(self, run_id: str) -> str | None:
+        """The projection that does not show what is logged to this run, since it could not fold an earlier event."""
+        parked = self._projections.parked_at(run_stream(run_id))
+        return None if parked is None else parked[0]
+
     async def _run_exists(self, run_id: str) -> bool:
         # Decisions commit with the append: what is acknowledged is decided, and visible to any new snapshot.
         sql = "select exists (select from decision_runs_vN where run_id = $1)"
