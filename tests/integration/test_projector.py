@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_schemas.errors import Unavailable
+from runstream_schemas.errors import CheckpointMoved, Unavailable
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters import postgres_projections
@@ -123,11 +123,19 @@ async def test_an_owner_that_was_away_too_long_loses_its_lease_and_changes_nothi
         async with quick.folding():
             await quick.append(HISTORY[5:])
             await quick.folded()
+            now = quick.projector.standing("tags")
         async with connected(database, service=True) as connection:
             assert lost is not None
-            with pytest.raises(Exception, match="another owner has") as moved:
-                await postgres_projections.move(connection, slow.owner, [lost], 6, [])
-            assert type(moved.value).__name__ == "CheckpointMoved"
+            assert now is not None
+            for owner, standing in (
+                (slow.owner, lost),
+                (slow.owner, now),
+                (quick.owner, now._replace(position=now.position - 1)),
+                (quick.owner, now._replace(epoch=now.epoch - 1)),
+                (quick.owner, now._replace(version=2)),
+            ):
+                with pytest.raises(CheckpointMoved, match="another owner has"):
+                    await postgres_projections.move(connection, owner, [standing], now.position + 1, [])
     await check(database, HISTORY)
 
 

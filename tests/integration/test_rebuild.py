@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
@@ -156,6 +157,27 @@ async def test_a_rebuild_catches_up_with_a_log_that_goes_on(database: Database) 
                 await p.append([event])
             assert await asyncio.wait_for(rebuilding, 30) == 2
             await until_read(p, "metric_blocks", 2)
+            await p.folded()
+    async with tables(database) as found:
+        await check_is_model(found, Model().log(events))
+
+
+async def test_what_comes_between_the_last_step_and_the_switch_is_folded_by_the_switch(database: Database) -> None:
+    events = history(30)
+    async with pipeline(database) as p, p.folding():
+        await p.append(events[:20])
+        await p.folded()
+        fill = Rebuild._fill
+
+        async def filled_and_then_more(*arguments: Any) -> Any:
+            standing = await fill(*arguments)
+            await p.append(events[20:])
+            await p.folded()
+            return standing
+
+        with mock.patch.object(Rebuild, "_fill", filled_and_then_more):
+            assert await a_rebuild(database, "params").run() == 2
+        await until_read(p, "params", 2)
     async with tables(database) as found:
         await check_is_model(found, Model().log(events))
 
