@@ -150,6 +150,21 @@ async def test_an_ensured_experiment_that_is_deleted_refuses_the_run_that_waited
         assert (await found.verdicts())[4][0] == "waiting"
 
 
+async def test_of_two_experiments_that_a_run_names_the_ensured_one_counts(database: Database) -> None:
+    """A sender should name one; where it names two, what is decided is also what is shown."""
+    other = Sent(event_id(60), EXPERIMENTS, ExperimentEnsured(name="other", created_at=1))
+    both = CREATED._replace(
+        event=RunCreated(name="n", start_time=1, experiment_id=0, ensured_by=ENSURING),
+    )
+    await write(database, [other, ENSURED, both])
+    await fold(database)
+    async with tables(database) as found:
+        assert (await found.verdicts())[3] == ("accepted", None, 1)
+        run = await found.run("r")
+        assert run is not None
+        assert run["experiment_id"] == 1
+
+
 @pytest.mark.parametrize("batch", [1, 3, 10])
 @pytest.mark.parametrize("what", ["events of a run", "runs of an experiment"])
 async def test_above_the_limit_waiting_ends_in_a_refusal(database: Database, what: str, batch: int) -> None:
