@@ -191,6 +191,24 @@ async def test_a_failure_does_not_end_it(database: Database) -> None:
         await check_points(found, 5)
 
 
+async def test_a_damaged_row_keeps_only_its_own_run_from_being_compacted(database: Database) -> None:
+    clock = Seconds()
+    async with pipeline(database) as p, p.folding(), tables(database) as found:
+        await p.append([ENSURED, created(2, "r"), created(3, "s")])
+        await add_tail_rows(p, 0, 3)
+        await add_tail_rows(p, 0, 3, "s")
+        await found.connection.execute("update metric_tail_v1 set data = 'damaged' where run_id = 'r'")
+        async with compacting(p, clock):
+
+            async def emptied() -> bool:
+                clock.now += IDLE_S + 1
+                return await rows(found, "s") == (0, 1)
+
+            await eventually("the other run is compacted", emptied)
+        assert await rows(found) == (3, 0)
+        await check_points(found, 3, "s")
+
+
 async def test_it_ends_at_once_when_told_to(database: Database) -> None:
     async with pipeline(database) as p:
         compactor = Compactor(p.lines[0], lambda: None, Seconds())

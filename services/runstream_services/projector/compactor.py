@@ -14,7 +14,7 @@ from runstream_projections import metric_blocks
 from runstream_projections.chunk import decode
 from runstream_projections.compaction import TAIL_POINTS, TAIL_ROWS, Merge, RowInfo, merge, plan
 from runstream_projections.projection import Statement
-from runstream_schemas.errors import CheckpointMoved, Transient
+from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
 
@@ -63,7 +63,7 @@ class Compactor:
             except (Transient, CheckpointMoved) as error:
                 log.warning("compaction starts over", reason=str(error))
                 self._looked_at = None
-            except asyncpg.PostgresError as error:
+            except (RunstreamError, asyncpg.PostgresError) as error:
                 log.error("compaction failed", reason=repr(error))
                 self._looked_at = None
             try:
