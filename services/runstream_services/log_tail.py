@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from runstream_services.ports import Recorded
@@ -12,6 +12,10 @@ from runstream_services.ports import Recorded
 #: Above either bound the oldest events are forgotten: a projector that is further behind reads the database.
 MAX_EVENTS: Final = 10_000
 MAX_BYTES: Final = 16 << 20
+
+#: What a reader takes at once. That there is so much is worth telling a reader that waits for more.
+CHANGE_EVENTS: Final = 5_000
+CHANGE_BYTES: Final = 8 << 20
 
 
 class LogTail:
@@ -21,6 +25,8 @@ class LogTail:
         self._events: deque[Recorded] = deque()
         self._bytes = 0
         self.head = 0
+        #: Called when the window holds a whole change: to gather longer would only push its beginning out.
+        self.on_full: Callable[[], None] = lambda: None
         self._grown: set[asyncio.Future[None]] = set()
 
     def extend(self, events: Sequence[Recorded]) -> None:
@@ -37,6 +43,12 @@ class LogTail:
         while len(self._events) > MAX_EVENTS or self._bytes > MAX_BYTES:
             self._bytes -= len(self._events.popleft().envelope.payload)
         self.reach(events[-1].position)
+        if self.is_full():
+            self.on_full()
+
+    def is_full(self) -> bool:
+        """Tell whether the window holds as much as one change takes."""
+        return len(self._events) >= CHANGE_EVENTS or self._bytes >= CHANGE_BYTES
 
     def reach(self, position: int) -> None:
         """The log goes on to ``position``, perhaps written by another process."""
@@ -65,6 +77,9 @@ class LogTail:
 
     def forget_through(self, position: int) -> None:
         """Drop what every reader has folded."""
+        if self._events and self._events[-1].position <= position:
+            self._events.clear()
+            self._bytes = 0
         while self._events and self._events[0].position <= position:
             self._bytes -= len(self._events.popleft().envelope.payload)
 

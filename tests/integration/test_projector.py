@@ -11,6 +11,7 @@ from runstream_projections.catalogue import PROJECTIONS
 from runstream_schemas.errors import CheckpointMoved, Unavailable
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
+from runstream_services import log_tail
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.log_tail import LogTail
@@ -75,6 +76,18 @@ async def test_changes_are_gathered_until_somebody_reads(database: Database) -> 
             await p.folded()
         assert tail_rows == [20]
     await check(database, HISTORY)
+
+
+async def test_what_fills_the_window_on_the_log_is_folded_though_nobody_reads(database: Database) -> None:
+    async with pipeline(database, coalescing=Coalescing(least_s=3_600.0, most_s=3_600.0)) as p, p.folding():
+        with mock.patch.object(log_tail, "CHANGE_EVENTS", 5):
+            await p.append(HISTORY[:10])
+
+            async def folded() -> bool:
+                standing = p.projector.standing("tags")
+                return standing is not None and standing.position == 10
+
+            await eventually("what was appended is folded", folded)
 
 
 async def test_what_another_process_logged_is_folded(database: Database) -> None:
@@ -171,13 +184,13 @@ async def test_projections_that_stand_apart_are_brought_together(database: Datab
     async with pipeline(database) as p:
         from runstream_services.projector import service
 
-        with mock.patch.object(service, "MAX_EVENTS", 6):
+        with mock.patch.object(service, "CHANGE_EVENTS", 6):
             async with p.folding():
                 await p.projector.wait_for(["tags"], 6, 20)
         async with connected(database) as connection:
             for name, table in (("tags", "tags_v1"), ("runs", "runs_v1")):
                 await connection.execute(f"delete from {table}")
                 await connection.execute("update projections set position = 0 where name = $1", name)
-        with mock.patch.object(service, "MAX_EVENTS", size):
+        with mock.patch.object(service, "CHANGE_EVENTS", size):
             await fold(database)
     await check(database, HISTORY)

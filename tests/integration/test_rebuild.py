@@ -50,7 +50,7 @@ def history(events: int) -> list[Sent]:
 
 @contextmanager
 def steps_of(events: int) -> Iterator[None]:
-    with mock.patch.object(service, "MAX_EVENTS", events):
+    with mock.patch.object(service, "CHANGE_EVENTS", events):
         yield
 
 

@@ -68,7 +68,7 @@ async def check_cuts(one: Database, other: Database, history: list[Sent], data: 
                 if data.draw(st.booleans(), label="fold here"):
                     await p.folded()
             await p.folded()
-    with mock.patch.object(service, "MAX_EVENTS", data.draw(st.integers(1, size), label="events of a change")):
+    with mock.patch.object(service, "CHANGE_EVENTS", data.draw(st.integers(1, size), label="events of a change")):
         # The other log is decided in other batches, and folded from the database by a projector that comes later.
         await write(other, *cut(history, data.draw(cuts(size), label="cuts of the other")))
         await fold(other)

@@ -51,7 +51,7 @@ async def check_rebuild(one: Database, other: Database, history: list[Sent], dat
     before, during, after = cut_in_three(history, data)
     await write(one, history)
     await fold(one)
-    with mock.patch.object(service, "MAX_EVENTS", data.draw(st.integers(3, 20), label="events of a step")):
+    with mock.patch.object(service, "CHANGE_EVENTS", data.draw(st.integers(3, 20), label="events of a step")):
         async with pipeline(other) as live, live.folding():
             await live.append(before)
             rebuilds = [asyncio.create_task(rebuilt(other, n, k)) for n, k in zip(names, kills, strict=True)]

@@ -86,3 +86,24 @@ async def test_who_waits_is_woken_by_any_growth() -> None:
         async with asyncio.timeout(20):
             await asyncio.gather(*waiting)
     await tail.wait_past(5, 0.001)  # nothing came: it returns all the same
+
+
+def test_a_window_that_holds_a_whole_change_says_so() -> None:
+    tail = LogTail()
+    told = mock.Mock()
+    tail.on_full = told
+    with mock.patch.object(log_tail, "CHANGE_EVENTS", 3):
+        tail.extend(events(1, 2))
+        assert not tail.is_full()
+        assert not told.called
+        tail.extend(events(3))
+        assert tail.is_full()
+        assert told.call_count == 1
+        tail.forget_through(1)
+        assert not tail.is_full()
+    with mock.patch.object(log_tail, "CHANGE_BYTES", 2_500):
+        tail.extend(events(4, 5, 6, size=1_000))
+        assert tail.is_full()
+        tail.forget_through(6)
+        assert not tail.is_full()
+        assert positions(tail, 0) is None

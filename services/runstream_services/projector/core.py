@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from runstream_projections.projection import Effective
 from runstream_schemas.events import RunCreated
 from runstream_services.ports import Recorded
-
-#: A change holds at most so many events, or so much payload.
-MAX_EVENTS: Final = 5_000
-MAX_BYTES: Final = 8 << 20
 
 
 class Decided(NamedTuple):

@@ -18,16 +18,9 @@ from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient,
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line, is_of_the_data
 from runstream_services.adapters.postgres_projections import Standing
-from runstream_services.log_tail import LogTail
+from runstream_services.log_tail import CHANGE_BYTES, CHANGE_EVENTS, LogTail
 from runstream_services.projector import parking
-from runstream_services.projector.core import (
-    MAX_BYTES,
-    MAX_EVENTS,
-    Coalescing,
-    Decided,
-    effective,
-    effective_in_order,
-)
+from runstream_services.projector.core import Coalescing, Decided, effective, effective_in_order
 
 log = structlog.get_logger()
 
@@ -57,6 +50,7 @@ class Projector:
         self._parked: dict[str, dict[str, int]] = {}
         self._changed: asyncio.Future[None] | None = None
         self._hurry = asyncio.Event()
+        tail.on_full = self._hurry.set
         self._last_change_s = 0.0
         self._stopping = False
         self._doubted = False
@@ -173,7 +167,8 @@ class Projector:
         if self._tail.head <= position:
             self._hurry.clear()
             await self._tail.wait_past(position, POLL_S)
-        if self._tail.head - position < MAX_EVENTS and not self._hurry.is_set():
+        behind = self._tail.is_full() or self._tail.head - position >= CHANGE_EVENTS
+        if not behind and not self._hurry.is_set():
             try:
                 async with asyncio.timeout(self._coalescing.pause_s(self._last_change_s)):
                     await self._hurry.wait()
@@ -185,7 +180,7 @@ class Projector:
         self, connection: asyncpg.Connection, position: int, up_to: int | None
     ) -> tuple[list[Effective], int] | None:
         """Return what takes effect next and the position it reaches, None where the log ends here."""
-        recent = self._tail.after(position, MAX_EVENTS, MAX_BYTES)
+        recent = self._tail.after(position, CHANGE_EVENTS, CHANGE_BYTES)
         if recent is not None and up_to is not None:
             recent = [e for e in recent if e.position <= up_to]
         if recent and not any(e.released or e.decision is None for e in recent):
@@ -276,7 +271,7 @@ async def read_effective(
 
     ``strict`` raises :class:`UnknownEventType` for an event that this release does not know; else it is left out.
     """
-    page = await postgres_log.read_after(connection, after, MAX_EVENTS, up_to=up_to, strict=strict)
+    page = await postgres_log.read_after(connection, after, CHANGE_EVENTS, up_to=up_to, strict=strict)
     if page.end == after:
         return None
     rows = await connection.fetch(decision_tables.DECIDED.replace("_vN", decisions_suffix), after, page.end)
