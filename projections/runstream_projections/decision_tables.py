@@ -158,6 +158,8 @@ def changed_query(before: str, after: str) -> str:
 def changes_to_statements(changes: Changes, suffix: str) -> list[Statement]:
     """Return the statements that store a decided batch: none for the commonest, which only logs metrics."""
     statements: list[Statement] = []
+    if not changes:
+        return statements
 
     def add(sql: str, *columns: Sequence[object]) -> None:
         if columns[0]:

@@ -125,6 +125,12 @@ class Changes:
     waiting: dict[str, list[Claim]] = field(default_factory=dict)
     next_experiment_id: int = 0
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to store: not where all were accepted and only logged metrics."""
+        return bool(
+            self.decisions or self.late or self.runs or self.experiments or self.ensured or self.params or self.tags
+        )
+
 
 #: Lengths of what stands for a key, and for a param's value.
 HASH_BYTES: Final = 20

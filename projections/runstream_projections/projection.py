@@ -92,8 +92,13 @@ class Batch:
         self.events = events
 
     def of(self, *types: type[Event]) -> Iterable[Effective]:
-        """The events of some types, in order."""
-        return (e for e in self.events if isinstance(e.event, types))
+        """The events of some types, in order; log calls only where they hold params or tags: see :attr:`metrics`."""
+        return (e for e in self._rare if isinstance(e.event, types))
+
+    @cached_property
+    def _rare(self) -> list[Effective]:
+        """All but the commonest: calls that log metrics alone, which are looked at once and not once a projection."""
+        return [e for e in self.events if type(e.event) is not RunLogged or e.event.params or e.event.tags]
 
     @cached_property
     def metrics(self) -> dict[str, tuple[int, list[MetricColumns]]]:

@@ -26,7 +26,7 @@ class InProcessBus:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._next_offset = 0
-        self._arrived = asyncio.Event()
+        self._arrived: asyncio.Future[None] | None = None
         self._closed = False
 
     def __len__(self) -> int:
@@ -44,12 +44,13 @@ class InProcessBus:
             raise Unavailable(
                 "the server is stopping" if self._closed else f"{len(self._queue)} events already wait for the log"
             )
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Outcome] = loop.create_future()
         self._queue.append(Delivery(self._next_offset, envelope, event, outcome))
         self._next_offset += 1
         self._bytes += size
-        self._arrived.set()
-        timer = outcome.get_loop().call_later(deadline_s, _expire, outcome, deadline_s)
+        self._wake()
+        timer = loop.call_later(deadline_s, _expire, outcome, deadline_s)
         try:
             return await outcome
         finally:
@@ -60,8 +61,8 @@ class InProcessBus:
         while not self._queue:
             if self._closed:
                 return []
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
         taken: list[Delivery] = []
         size = 0
         while self._queue and len(taken) < max_events and (not taken or size < max_bytes):
@@ -74,7 +75,11 @@ class InProcessBus:
     def close(self) -> None:
         """Refuse further events; what was accepted is still delivered."""
         self._closed = True
-        self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
 
 
 def _expire(outcome: asyncio.Future[Outcome], deadline_s: float) -> None:

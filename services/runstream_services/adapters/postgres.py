@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -70,16 +70,24 @@ def translated(doing: str) -> Iterator[None]:
     """Turn the driver's errors into the error tree's; what is neither transient nor ours passes unchanged."""
     try:
         yield
-    except asyncpg.PostgresError as error:
+    except Exception as error:
+        ours = _translation(error, doing)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _translation(error: BaseException, doing: str) -> RunstreamError | None:
+    if isinstance(error, asyncpg.PostgresError):
         raised = _RAISED.get(error.sqlstate or "")
         if raised is not None:
-            raise raised(str(error)) from error
+            return raised(str(error))
         if (error.sqlstate or "")[:2] in _TRANSIENT_CLASSES:
-            raise Unavailable(f"{doing}: PostgreSQL says: {error}") from error
-        raise
-    except (TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError) as error:
+            return Unavailable(f"{doing}: PostgreSQL says: {error}")
+    elif isinstance(error, TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | EOFError):
         # Internal: the statement met a connection that PostgreSQL is closing, between its last words and the end.
-        raise Unavailable(f"{doing}: PostgreSQL is away: {error or type(error).__name__}") from error
+        return Unavailable(f"{doing}: PostgreSQL is away: {error or type(error).__name__}")
+    return None
 
 
 def is_of_the_data(error: Exception) -> bool:
@@ -109,34 +117,63 @@ class Line:
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
 
-    @asynccontextmanager
-    async def use(self, doing: str) -> AsyncIterator[asyncpg.Connection]:
+    def use(self, doing: str) -> AbstractAsyncContextManager[asyncpg.Connection]:
         """Lend the connection; ``doing`` begins the message of what goes wrong."""
-        async with self._lock:
-            connection = self._connection
-            opened = connection is None or connection.is_closed()
-            if connection is None or opened:
-                connection = self._connection = await self._database.connect(
-                    service=self._service, durable=self._durable
-                )
-            try:
-                with translated(doing):
-                    if opened and self._on_open is not None:
-                        await self._on_open(connection)
-                    yield connection
-            except BaseException as error:
-                # A cancelled or failed statement may leave a transaction open or an answer unread; a connection that
-                # failed may not know yet that it is closed.
-                if isinstance(error, Unavailable) or connection.is_in_transaction() or connection.is_closed():
-                    self._connection = None
-                    connection.terminate()
-                raise
+        return _Loan(self, doing)
+
+    async def lend(self, doing: str) -> asyncpg.Connection:
+        """Give the connection to one task; :meth:`take_back` must follow, unless this raises."""
+        await self._lock.acquire()
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._database.connect(service=self._service, durable=self._durable)
+                if self._on_open is not None:
+                    with translated(doing):
+                        await self._on_open(self._connection)
+            return self._connection
+        except BaseException as error:
+            self.take_back(error)
+            raise
+
+    def take_back(self, error: BaseException | None) -> None:
+        """End a loan; after an ``error`` the connection is kept only where it is certainly as good as before."""
+        if error is not None and self._connection is not None and _is_doubtful(self._connection, error):
+            self._connection.terminate()
+            self._connection = None
+        self._lock.release()
 
     async def close(self) -> None:
         """Close what is open."""
         connection, self._connection = self._connection, None
         if connection is not None and not connection.is_closed():
             connection.terminate()
+
+
+def _is_doubtful(connection: asyncpg.Connection, error: BaseException) -> bool:
+    """A cancelled or failed statement may leave a transaction open or an answer unread.
+
+    A connection that failed may not know yet that it is closed.
+    """
+    return isinstance(error, Unavailable) or connection.is_in_transaction() or bool(connection.is_closed())
+
+
+class _Loan:
+    """A line's connection in the hands of one task; a class, no generator: the log's writer borrows for each append."""
+
+    __slots__ = ("_doing", "_line")
+
+    def __init__(self, line: Line, doing: str) -> None:
+        self._line = line
+        self._doing = doing
+
+    async def __aenter__(self) -> asyncpg.Connection:
+        return await self._line.lend(self._doing)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        ours = None if error is None else _translation(error, self._doing)
+        self._line.take_back(ours or error)
+        if ours is not None:
+            raise ours from error
 
 
 class Pool:

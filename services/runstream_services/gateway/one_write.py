@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """Joins what is written within one turn of the event loop."""
+    """Joins two writes that follow each other within one turn of the event loop: a head and its body."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wrap the transport of a new connection."""
@@ -21,7 +21,7 @@ class OneWriteProtocol(HttpToolsProtocol):
 
 
 class _Joined:
-    """A transport that writes at the end of the turn; everything else is the transport's own."""
+    """A transport that writes with the second of two writes, or at the end of the turn; all else is the transport's."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
@@ -32,10 +32,12 @@ class _Joined:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Keep the data until the end of the turn."""
-        if not self._parts:
-            self._loop.call_soon(self._flush)
+        """Keep a first part until the second comes or the turn ends."""
         self._parts.append(data)
+        if len(self._parts) == 1:
+            self._loop.call_soon(self._flush)
+        else:
+            self._flush()
 
     def close(self) -> None:
         """Write what is kept, then close."""
