@@ -18,7 +18,7 @@ from runstream_services.data_directory import DataDirectory, DirectoryInUse, pos
 from runstream_services.embedded_postgres import DATABASE, PORT, SUPERUSER, EmbeddedPostgres
 from runstream_services.settings import Settings
 
-#: A PostgreSQL that we run ourselves may be restarting: how long a start waits for it.
+#: A PostgreSQL that we run ourselves may be restarting: how long a start, or the end of a command, waits for it.
 PATIENCE_S: Final = 30.0
 
 
@@ -50,11 +50,15 @@ async def _prepare(database: Database) -> None:
 
 @asynccontextmanager
 async def database_of(
-    settings: Settings, report: Callable[[str], None], on_lost: Callable[[], None] = lambda: None
+    settings: Settings,
+    report: Callable[[str], None],
+    on_lost: Callable[[], None] = lambda: None,
+    patience_s: Callable[[], float] = lambda: PATIENCE_S,
 ) -> AsyncIterator[tuple[Database, bool]]:
     """The database to work on, running; and whether this process knows itself to be alone on it.
 
     ``on_lost`` is called when the embedded PostgreSQL ended for good; leaving then raises :class:`StartupError`.
+    ``patience_s`` says, on leaving, how long PostgreSQL gets to end cleanly.
     """
     if settings.database_url is not None:
         yield Database({"dsn": settings.database_url.get_secret_value()}), False
@@ -73,7 +77,7 @@ async def database_of(
         if isinstance(ended, Exception):
             raise ended
     finally:
-        await postgres.stop()
+        await postgres.stop(max(0.0, patience_s()))
         directory.close()
 
 

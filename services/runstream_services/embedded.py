@@ -47,14 +47,20 @@ READERS: Final = 8
 #: Connections that wait to be accepted.
 BACKLOG: Final = 1024
 
-#: Open requests get this long to finish when the server stops.
-DRAIN_S: Final = 3
+#: A stop takes at most five seconds: open requests get so long to finish, then what was accepted to be written and
+#: folded, then PostgreSQL the rest to end. The first two take their time only where PostgreSQL does not answer.
+STOP_S: Final = 4.0
+REQUESTS_S: Final = 2
+SERVICES_S: Final = 1.0
 
 #: How long the thread that compacts may keep the interpreter from the event loop (Python's default is 5 ms).
 SWITCH_S: Final = 0.0005
 
 #: Clients pool their connections; one that is closed under them costs them a failed call and a retry.
 KEEP_ALIVE_S: Final = 75
+
+
+Task = asyncio.Task[None]
 
 
 def now_ms() -> int:
@@ -105,19 +111,28 @@ class Node:
                 await self._ensure_default_experiment()
                 yield
             finally:
-                self.bus.close()
-                await writer
-                self.projector.stop()
-                await projector
-                self.compactor.stop()
-                await compactor
                 leases.cancel()
+                await self._drain(writer, projector, compactor)
         with contextlib.suppress(Exception):  # a lease that is not given up runs out by itself
-            async with self._leases.use("giving up the leases") as connection:
+            async with asyncio.timeout(SERVICES_S / 4), self._leases.use("giving up the leases") as connection:
                 await postgres_projections.release(connection, self.owner)
         await self.pool.close()
         for line in self._lines:
             await line.close()
+
+    async def _drain(self, writer: Task, projector: Task, compactor: Task) -> None:
+        """Let the services finish what is in hand; what PostgreSQL does not take in time was not acknowledged."""
+        self.bus.close()
+        began = time.monotonic()
+        await asyncio.wait({writer}, timeout=SERVICES_S)
+        self.projector.stop()
+        self.compactor.stop()
+        left_s = began + SERVICES_S - time.monotonic()
+        _, late = await asyncio.wait({writer, projector, compactor}, timeout=max(0.0, left_s))
+        if late:
+            log.warning("PostgreSQL does not answer: the server ends without it", requests_given_up=len(self.bus))
+        for task in late:
+            task.cancel()
 
     async def _own_the_decisions(self) -> None:
         """A server that was killed left its lease behind; one that lives keeps it, and this one cannot start."""
@@ -186,11 +201,21 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
     """Serve until SIGINT or SIGTERM; ``ready`` is called with the address once requests are answered."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    told_at = 0.0
+
+    def tell() -> None:
+        nonlocal told_at
+        told_at = told_at or loop.time()
+        stop.set()
+
+    def left_s() -> float:
+        return STOP_S - (loop.time() - told_at) if told_at else STOP_S
+
     for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signum, tell)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(_listener(settings)))
-        database, alone = await stack.enter_async_context(database_of(settings, report, stop.set))
+        database, alone = await stack.enter_async_context(database_of(settings, report, stop.set, left_s))
         await prepare(database, patience_s=PATIENCE_S if alone else 0.0)
         node = Node(database, alone=alone)
         await stack.enter_async_context(node.running())
@@ -210,7 +235,7 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
         date_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=REQUESTS_S,
     )
     http = _Http(config)
     serving = asyncio.create_task(http.serve(sockets=[listener]))

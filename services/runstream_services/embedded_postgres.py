@@ -82,6 +82,7 @@ REPORT_AFTER_S: Final = 1.0  # a start that takes longer tells what PostgreSQL s
 #: How long an orphan gets to shut down cleanly, and how long processes get to vanish after a harder signal.
 ORPHAN_GRACE_S: Final = 20.0
 VANISH_S: Final = 15.0
+STOP_VANISH_S: Final = 0.25  # after the time that a stop was given; nothing is lost, the next start recovers
 DEATH_POLL_S: Final = 0.1
 _PRIVATE: Final = partial(os.open, mode=0o600)  # opens a file that may hold what was logged
 
@@ -231,7 +232,7 @@ class EmbeddedPostgres:
         self._stopping.set()
         if self._process is None:
             return
-        await self._end(signal.SIGINT, timeout_s)
+        await self._end(signal.SIGINT, timeout_s, vanish_s=STOP_VANISH_S)
         self._process = None
         if self._socket_directory not in (self._pgdata, Path()):
             shutil.rmtree(self._socket_directory, ignore_errors=True)
@@ -331,27 +332,32 @@ class EmbeddedPostgres:
                 start_new_session=True,  # Ctrl-C is for us: it must not end PostgreSQL before our last commit
             )
 
-    async def _end(self, first: signal.Signals, timeout_s: float) -> None:
+    async def _end(self, first: signal.Signals, timeout_s: float, *, vanish_s: float = VANISH_S) -> None:
         """End the postmaster, first by the given signal, and after the timeout harder; then nothing of it is left."""
         process = self._started()
-        for number, patience_s in ((first, timeout_s), (signal.SIGQUIT, VANISH_S), (signal.SIGKILL, VANISH_S)):
+        for number, patience_s in ((first, timeout_s), (signal.SIGQUIT, vanish_s), (signal.SIGKILL, VANISH_S)):
             if process.poll() is not None:
                 break
             process.send_signal(number)
             hanging = number == signal.SIGINT and recovers_from_crash(self._directory.postgres_log)
             await _until(lambda: process.poll() is not None, 0 if hanging else patience_s)
-        await end_processes(self._pgdata, self._account, grace_s=0)
+        await end_processes(self._pgdata, self._account, grace_s=0, vanish_s=vanish_s)
 
 
 async def end_processes(
-    pgdata: Path, account: Account, *, grace_s: float, report: Callable[[str], None] = lambda line: None
+    pgdata: Path,
+    account: Account,
+    *,
+    grace_s: float,
+    vanish_s: float = VANISH_S,
+    report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """End every PostgreSQL process that works in this PGDATA: the orphans of a process that was killed.
 
-    A postmaster gets ``grace_s`` to write its checkpoint, then all are told to leave, then they are killed. Raises
-    :class:`StartupError` if some remain, which only a disk that does not answer brings about.
+    A postmaster gets ``grace_s`` to write its checkpoint, then all are told to leave, and after ``vanish_s`` they are
+    killed. Raises :class:`StartupError` if some remain, which only a disk that does not answer brings about.
     """
-    for number, patience_s in ((signal.SIGINT, grace_s), (signal.SIGQUIT, VANISH_S), (signal.SIGKILL, VANISH_S)):
+    for number, patience_s in ((signal.SIGINT, grace_s), (signal.SIGQUIT, vanish_s), (signal.SIGKILL, VANISH_S)):
         if not (pids := postgres_processes(pgdata, account)):
             return
         if number == signal.SIGINT:  # for a postmaster the clean shutdown; its children would take it for another wish
