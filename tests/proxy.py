@@ -19,7 +19,8 @@ class Proxy:
     """Passes on what the connections of ``database`` say, until it is told to cut all of them.
 
     :meth:`cut_after` cuts when so many more bytes went to the server, or came from it: a cut on the way there means
-    that the statement did not take effect, one on the way back that it may have.
+    that the statement did not take effect, one on the way back that it may have. :meth:`silence` lets nothing more
+    through on the connections that are open, and closes none of them; new ones work.
     """
 
     def __init__(self, database: Database) -> None:
@@ -47,6 +48,11 @@ class Proxy:
         """Cut every connection after so many further bytes in a direction; None: not for that direction."""
         self._left = {"to": to_server, "from": from_server}
 
+    def silence(self) -> None:
+        """Let the connections that are open now die without a word."""
+        for task in self._passing:
+            task.cancel()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server_reader, server_writer = await asyncio.open_unix_connection(self._server_socket)
         self._open |= {writer, server_writer}
@@ -72,8 +78,7 @@ class Proxy:
                 await writer.drain()
         except OSError:
             pass
-        finally:
-            writer.close()
+        writer.close()
 
     def _cut(self) -> None:
         for writer in self._open:

@@ -108,10 +108,21 @@ async def test_reading_is_in_pages_of_at_least_one_event(database: Database) -> 
         while (page := await postgres_log.read_after(connection, after, 4, max_bytes=5_000)).end > after:
             pages.append(len(page.events))
             after = page.end
-        assert pages == [3, 3], "a page ends with the event that goes over its size"
+        assert pages == [2, 2, 2], "a page ends with the event that goes over its size"
         assert len((await postgres_log.read_after(connection, 0, 4, max_bytes=1)).events) == 1
         assert len((await postgres_log.read_after(connection, 0, 4)).events) == 4
         assert (await postgres_log.read_after(connection, 1, 4, up_to=3)).end == 3
+
+
+async def test_what_compresses_well_is_read_in_pages_of_its_full_size(database: Database) -> None:
+    async with pipeline(database) as p:
+        await p.append([Sent(event_id(at), run_stream("r"), RunLogged(params={"k": "x" * 10_000})) for at in range(6)])
+    async with connected(database, service=True) as connection:
+        pages, after = [], 0
+        while (page := await postgres_log.read_after(connection, after, 6, max_bytes=25_000)).end > after:
+            pages.append(len(page.events))
+            after = page.end
+        assert pages == [3, 3]
 
 
 async def test_time_never_goes_back_with_the_clock(database: Database) -> None:

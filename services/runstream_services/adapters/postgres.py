@@ -35,15 +35,23 @@ _DATA_CLASSES: Final = ("21", "22", "23", "44", "54")
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the log and the projections live; ``arguments`` are asyncpg's."""
+    """Where the log and the projections live; ``arguments`` are asyncpg's.
+
+    A connection may die without a word (a firewall, a host that is gone): a service that waits for a statement for
+    longer than ``statement_s`` takes another connection.
+    """
 
     arguments: dict[str, Any] = field(default_factory=dict)
+    statement_s: float = 30.0
 
-    async def connect(self, *, service: bool = True, durable: bool = True) -> asyncpg.Connection:
+    async def connect(
+        self, *, service: bool = True, durable: bool = True, statement_s: float | None = None
+    ) -> asyncpg.Connection:
         """Open a connection, as the service role unless the owner is asked for.
 
-        ``durable=False`` is for projections: the log is the truth, so that their commits need no fsync. Raises
-        :class:`Unavailable` while the server is away.
+        ``durable=False`` is for projections: the log is the truth, so that their commits need no fsync. A statement
+        that takes longer than ``statement_s`` ends in a TimeoutError. Raises :class:`Unavailable` while the server is
+        away.
         """
         settings = {
             "search_path": SCHEMA,
@@ -54,7 +62,11 @@ class Database:
         }
         with translated("connecting to PostgreSQL"):
             connection = await asyncpg.connect(
-                **self.arguments, timeout=10, server_settings=settings, statement_cache_size=256
+                **self.arguments,
+                timeout=10,
+                command_timeout=statement_s,
+                server_settings=settings,
+                statement_cache_size=256,
             )
             try:
                 if service and await connection.fetchval(MAY_BE_SERVICE, SERVICE_ROLE):
@@ -126,21 +138,33 @@ class Line:
         await self._lock.acquire()
         try:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await self._database.connect(service=self._service, durable=self._durable)
-                if self._on_open is not None:
-                    with translated(doing):
-                        await self._on_open(self._connection)
+                self._connection = await self._open(doing)
             return self._connection
-        except BaseException as error:
-            self.take_back(error)
+        except BaseException:
+            self._lock.release()
             raise
+
+    async def _open(self, doing: str) -> asyncpg.Connection:
+        connection = await self._database.connect(
+            service=self._service, durable=self._durable, statement_s=self._database.statement_s
+        )
+        try:
+            if self._on_open is not None:
+                with translated(doing):
+                    await self._on_open(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def take_back(self, error: BaseException | None) -> None:
         """End a loan; after an ``error`` the connection is kept only where it is certainly as good as before."""
-        if error is not None and self._connection is not None and _is_doubtful(self._connection, error):
-            self._connection.terminate()
-            self._connection = None
-        self._lock.release()
+        try:
+            if error is not None and self._connection is not None and _is_doubtful(self._connection, error):
+                self._connection.terminate()
+                self._connection = None
+        finally:
+            self._lock.release()
 
     async def close(self) -> None:
         """Close what is open."""
@@ -152,9 +176,10 @@ class Line:
 def _is_doubtful(connection: asyncpg.Connection, error: BaseException) -> bool:
     """A cancelled or failed statement may leave a transaction open or an answer unread.
 
-    A connection that failed may not know yet that it is closed.
+    A connection that failed may not know yet that it is closed, and one that is dead never answers that it cancelled.
     """
-    return isinstance(error, Unavailable) or connection.is_in_transaction() or bool(connection.is_closed())
+    failed = isinstance(error, Unavailable | asyncio.CancelledError)
+    return failed or connection.is_in_transaction() or bool(connection.is_closed())
 
 
 class _Loan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -170,10 +171,10 @@ async def read_after(
     limit: int,
     *,
     up_to: int | None = None,
-    max_bytes: int = 4 << 20,
+    max_bytes: int = 16 << 20,
     strict: bool = False,
 ) -> Page:
-    """Return the next events in order: at most ``limit``, about ``max_bytes`` as stored, but one if there is one.
+    """Return the next events in order: at most ``limit``, about ``max_bytes``, but one if there is one.
 
     ``strict`` raises :class:`UnknownEventType` for one that this release does not know, in place of leaving it out.
     """
@@ -186,9 +187,20 @@ async def read_after(
         up_to,
         max_bytes,
     )
+    # What compresses well is small as stored and large as read.
+    sizes = accumulate(_plain_size(row["payload"]) for row in rows)
+    rows = [row for row, size in zip(rows, chain([0], sizes), strict=False) if size < max_bytes]
     # Thousands of events take a second to decode: requests are answered meanwhile.
     events = await asyncio.to_thread(_recorded, rows, strict)
     return Page(events, rows[-1]["position"] if rows else after)
+
+
+def _plain_size(stored: bytes | None) -> int:
+    """The bytes that a payload declares to be; one that does not is found out where it is decompressed."""
+    try:
+        return 0 if stored is None else max(0, int(zstandard.frame_content_size(stored)))
+    except zstandard.ZstdError:
+        return 0
 
 
 def _recorded(rows: Sequence[asyncpg.Record], strict: bool) -> list[Recorded]:

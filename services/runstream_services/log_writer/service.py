@@ -11,11 +11,11 @@ import asyncpg
 import structlog
 
 from runstream_projections.decisions import ACCEPTED
-from runstream_schemas.errors import InvalidEvent, RequestError, RunstreamError
+from runstream_schemas.errors import RequestError, RunstreamError
 from runstream_schemas.positions import Head
 from runstream_services.adapters import postgres_log
 from runstream_services.adapters.in_process_bus import InProcessBus
-from runstream_services.adapters.postgres import Line
+from runstream_services.adapters.postgres import Line, is_of_the_data
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.core import number, without
 from runstream_services.ports import CoDecider, Delivery, Outcome, Recorded
@@ -28,9 +28,6 @@ MAX_BYTES: Final = 8 << 20
 
 #: Tries after PostgreSQL went away: quick at first, then this far apart.
 LONGEST_PAUSE_S: Final = 1.0
-
-#: SQLSTATE classes that blame the data: exceptions of it, constraints, program limits (such as an index row's size).
-_DATA_CLASSES: Final = ("22", "23", "54")
 
 
 class LogWriter:
@@ -71,7 +68,7 @@ class LogWriter:
                 return
             except (RunstreamError, asyncpg.PostgresError, ValueError, struct.error) as error:
                 self._head = None
-                if not _is_of_the_event(error):
+                if not is_of_the_data(error):
                     log.warning("the log is away", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -165,10 +162,3 @@ class LogWriter:
             delivery.outcome.set_exception(
                 RequestError("INVALID_PARAMETER_VALUE", f"the event cannot be stored, it is a dead letter: {reason}")
             )
-
-
-def _is_of_the_event(error: Exception) -> bool:
-    """Tell an error that the event's own content makes from one of the server, which a later try may not meet."""
-    if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "")[:2] in _DATA_CLASSES
-    return isinstance(error, InvalidEvent) or not isinstance(error, RunstreamError)
