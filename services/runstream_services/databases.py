@@ -54,16 +54,18 @@ async def database_of(
     report: Callable[[str], None],
     on_lost: Callable[[], None] = lambda: None,
     patience_s: Callable[[], float] = lambda: PATIENCE_S,
+    address: str = "",
 ) -> AsyncIterator[tuple[Database, bool]]:
     """The database to work on, running; and whether this process knows itself to be alone on it.
 
     ``on_lost`` is called when the embedded PostgreSQL ended for good; leaving then raises :class:`StartupError`.
-    ``patience_s`` says, on leaving, how long PostgreSQL gets to end cleanly.
+    ``patience_s`` says, on leaving, how long PostgreSQL gets to end cleanly. ``address`` is what others who want the
+    data directory are told.
     """
     if settings.database_url is not None:
         yield Database({"dsn": settings.database_url.get_secret_value()}), False
         return
-    directory = DataDirectory.open(settings.data)
+    directory = DataDirectory.open(settings.data, address=address)
     postgres = EmbeddedPostgres(directory, report=report)
     try:
         await postgres.start()

@@ -197,6 +197,11 @@ def _listener(settings: Settings) -> socket.socket:
         raise
 
 
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; ``ready`` is called with the address once requests are answered."""
     stop = asyncio.Event()
@@ -215,14 +220,15 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
         loop.add_signal_handler(signum, tell)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(_listener(settings)))
-        database, alone = await stack.enter_async_context(database_of(settings, report, stop.set, left_s))
+        address = _address(listener)
+        database, alone = await stack.enter_async_context(database_of(settings, report, stop.set, left_s, address))
         await prepare(database, patience_s=PATIENCE_S if alone else 0.0)
         node = Node(database, alone=alone)
         await stack.enter_async_context(node.running())
-        await _serve(node, listener, stop, ready)
+        await _serve(node, listener, stop, lambda: ready(address))
 
 
-async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
     config = uvicorn.Config(
         build(node.gateway),
         http=OneWriteProtocol,
@@ -239,14 +245,13 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
     )
     http = _Http(config)
     serving = asyncio.create_task(http.serve(sockets=[listener]))
-    host, port = listener.getsockname()[:2]
     # What lives from here on lives for ever: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     sys.setswitchinterval(SWITCH_S)
     listener.listen(BACKLOG)  # uvicorn does so a moment later, and whoever reads that it is ready may be quicker
-    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
