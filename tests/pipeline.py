@@ -16,6 +16,7 @@ from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.chunk import decode, history
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line
+from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
 from runstream_services.ports import Delivery, Outcome
@@ -92,6 +93,12 @@ class Pipeline:
         async with self.lines[0].use("reading the head") as connection:
             head = await connection.fetchval("select position from log_head")
         return await self.projector.wait_for(names, head, FOLDED_S)
+
+    def held(self, name: str) -> Standing:
+        """The version of a projection that this process owns."""
+        standing = self.projector.standing(name)
+        assert standing is not None, f"{name} is not held"
+        return standing
 
     async def close(self) -> None:
         """Close the connections."""

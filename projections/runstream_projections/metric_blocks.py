@@ -73,6 +73,19 @@ def chunks_query(suffix: str) -> str:
     )
 
 
+def removals(suffix: str) -> tuple[str, str]:
+    """The statements that delete tail rows, and blocks, of a run, and return what they deleted as planning saw it.
+
+    Arguments: run id, and the tail's positions or the blocks' groups.
+    """
+    return (
+        f"delete from metric_tail{suffix} where run_id = $1 and position = any($2::bigint[]) "
+        "returning position, 0, 0, points",
+        f"delete from metric_blocks{suffix} where run_id = $1 and since = any($2::bigint[]) "
+        "returning since, part, level, points",
+    )
+
+
 def replacement(suffix: str, run_id: str, since: int, level: int, blocks: Sequence[Block]) -> Statement:
     """The statement that stores what a merge made."""
     chunks = [block.chunk for block in blocks]

@@ -152,6 +152,35 @@ async def test_an_owner_that_was_away_too_long_loses_its_lease_and_changes_nothi
     await check(database, HISTORY)
 
 
+async def test_projections_that_another_process_holds_in_part_are_not_taken_at_all(database: Database) -> None:
+    async with connected(database, service=True) as connection:
+        first, second = (f"00000000-0000-0000-0000-00000000000{letter}" for letter in "ab")
+        await postgres_projections.take(connection, ["tags"], first, by_force=False)
+        with pytest.raises(CheckpointMoved, match="another process holds tags"):
+            await postgres_projections.take(connection, NAMES, second, by_force=False)
+        owners = await connection.fetch("select name from projections where owner = $1", second)
+        assert owners == []
+        assert len(await postgres_projections.take(connection, NAMES, first, by_force=False)) == len(NAMES)
+
+
+async def test_a_projector_that_loses_its_lease_tells_no_one_that_it_holds_anything(database: Database) -> None:
+    line = Line(database, durable=False)
+    owners = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]
+    projector = Projector(line, LogTail(), owners[0], by_force=False, coalescing=Coalescing(0.0, 0.0))
+    running = asyncio.create_task(projector.run())
+    await projector.wait_for(NAMES, 0, 20)
+    async with connected(database, service=True) as connection:
+        await postgres_projections.take(connection, NAMES, owners[1], by_force=True)
+
+    async def holds_nothing() -> bool:
+        return projector.standing("metric_blocks") is None
+
+    await eventually("it noticed", holds_nothing)
+    projector.stop()
+    await running
+    await line.close()
+
+
 async def test_tables_that_a_crash_threw_back_are_folded_again_before_they_are_read(database: Database) -> None:
     """Projections commit without fsync: PostgreSQL may come back with less than a reader was told of."""
     async with pipeline(database) as p, p.folding():

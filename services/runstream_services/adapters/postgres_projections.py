@@ -96,20 +96,45 @@ async def ensure_live(owner: asyncpg.Connection) -> None:
 
 
 async def take(connection: asyncpg.Connection, names: Sequence[str], owner: str, *, by_force: bool) -> list[Standing]:
-    """Become the owner of the live versions of ``names``; those that a live owner holds are left out.
+    """Become the owner of the live versions of ``names``: of all of them, or of none where a live owner holds one.
 
-    ``by_force`` takes them all the same: for a process that knows itself to be alone on the data.
+    ``by_force`` takes them all the same: for a process that knows itself to be alone on the data. Raises
+    :class:`CheckpointMoved` where one is held.
     """
-    rows = await connection.fetch(
-        "update projections set owner = $2, epoch = epoch + 1, lease_until = now() + make_interval(secs => $3) "
-        "where state = 'live' and name = any($1::text[]) "
-        "and ($4 or owner is null or owner = $2 or lease_until < now()) returning name, version, epoch, position",
-        names,
-        owner,
-        float(LEASE_S),
-        by_force,
-    )
+    async with connection.transaction():
+        rows = await connection.fetch(
+            "update projections set owner = $2, epoch = epoch + 1, lease_until = now() + make_interval(secs => $3) "
+            "where state = 'live' and name = any($1::text[]) "
+            "and ($4 or owner is null or owner = $2 or lease_until < now()) returning name, version, epoch, position",
+            names,
+            owner,
+            float(LEASE_S),
+            by_force,
+        )
+        held = sorted(set(names) - {row["name"] for row in rows})
+        if held:
+            raise CheckpointMoved(
+                f"another process holds {', '.join(held)}; it gives up its lease within seconds after it stops"
+            )
     return [Standing(*row) for row in rows]
+
+
+async def confirm_lease(connection: asyncpg.Connection, owner: str, standing: Standing) -> None:
+    """Raise :class:`CheckpointMoved` unless ``owner`` holds this version, in the caller's transaction.
+
+    The lock keeps the version from being dropped. It keeps nobody from moving the checkpoint or taking the lease over:
+    a process that is paused in its transaction must not hold up its successor. So what the caller changes must also
+    fail where the successor was quicker.
+    """
+    held = await connection.fetchval(
+        "select true from projections where name = $1 and version = $2 and epoch = $3 and owner = $4 for key share",
+        standing.name,
+        standing.version,
+        standing.epoch,
+        owner,
+    )
+    if not held:
+        raise CheckpointMoved(f"another owner has {standing.name}{standing.suffix}")
 
 
 async def live(connection: asyncpg.Connection) -> list[Standing]:

@@ -68,10 +68,8 @@ class Decider:
         self._state = State()
         self._standing = None
         async with self._line.use("taking over the decisions") as connection:
-            taken = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
-            if not taken:
-                raise CheckpointMoved("another process decides; it gives up its lease within seconds after it stops")
-            await self.adopt(connection, taken[0])
+            [taken] = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
+            await self.adopt(connection, taken)
             await self.catch_up(connection)
 
     async def adopt(self, connection: asyncpg.Connection, standing: Standing) -> None:

@@ -60,7 +60,7 @@ class Projector:
     # What readers ask
 
     def standing(self, name: str) -> Standing | None:
-        """The version of a projection that is read, and how far it is; None before the first look."""
+        """The version of a projection that is read, and how far it is; None while this process does not hold it."""
         return self._standing.get(name)
 
     def parked_at(self, stream: str) -> tuple[str, int] | None:
@@ -117,6 +117,8 @@ class Projector:
                 while not self._stopping and not self._doubted:
                     await self._step()
             except (RunstreamError, asyncpg.PostgresError) as error:
+                if isinstance(error, CheckpointMoved):
+                    self._standing = {}  # who works with what is held here, as compaction does, stops
                 expected = isinstance(error, Transient | CheckpointMoved)
                 say = log.warning if expected else log.error
                 say("the projector starts over", reason=str(error), retry_in_s=pause_s)
@@ -130,8 +132,6 @@ class Projector:
 
     async def _take_over(self, connection: asyncpg.Connection) -> None:
         taken = await postgres_projections.take(connection, list(PROJECTIONS), self._owner, by_force=self._by_force)
-        if len(taken) < len(PROJECTIONS):
-            raise CheckpointMoved("another process holds the projections; standing by")
         rows = await connection.fetch(
             "select p.name, p.stream, min(p.position) from parked_events p join projections using (name, version) "
             "where state = 'live' group by 1, 2"
