@@ -87,10 +87,6 @@ class CoDecider(Protocol):
 class RunRegister(Protocol):
     """Which runs exist, as decided."""
 
-    @property
-    def suffix(self) -> str:
-        """The ending of the names of the decisions' tables."""
-
     def knows_run(self, run_id: str) -> bool:
         """Tell whether the run is certainly there; False says nothing."""
 

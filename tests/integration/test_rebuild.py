@@ -14,11 +14,12 @@ import msgspec
 import pytest
 
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_schemas.errors import CheckpointMoved, StartupError, UnknownEventType
+from runstream_schemas.errors import CheckpointMoved, RequestError, StartupError, UnknownEventType
 from runstream_schemas.events import Event, ExperimentEnsured, ExperimentTagSet, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database
+from runstream_services.embedded import Node
 from runstream_services.projector import rebuild, service
 from runstream_services.projector.rebuild import Progress, Rebuild, drop_retired
 from runstream_services.projector.redecide import redecide
@@ -299,6 +300,20 @@ async def test_a_decision_is_changed_only_when_that_is_asked_for(database: Datab
         model = Model().log(events)
         model.verdicts[len(events) + 1] = (await found.verdicts())[len(events) + 1]  # type: ignore[assignment]
         await check_is_model(found, model)
+
+
+async def test_a_server_finds_its_runs_in_the_decisions_that_are_live_now(database: Database) -> None:
+    """It decides nothing meanwhile, so that nothing tells it that the tables are others, and the old ones gone."""
+    await write(database, history(6))
+    node = Node(database, alone=True)
+    async with node.running():
+        await redecide(database, str(uuid4()), lambda step: None, accept=False)
+        async with connected(database) as connection:
+            assert await drop_retired(connection) == ["decisions_v1"]
+        outcome = await node.gateway.write_run("r0", RunLogged(params={"new": "1"}))
+        assert outcome.decision.verdict == "accepted"
+        with pytest.raises(RequestError, match="not found"):
+            await node.gateway.write_run("r9", RunLogged(params={"new": "1"}))
 
 
 async def test_a_release_with_another_revision_asks_for_a_rebuild(database: Database) -> None:

@@ -17,6 +17,9 @@ from runstream_services.adapters.postgres import SERVICE_ROLE
 #: How long an owner that says nothing keeps its projections.
 LEASE_S: Final = 10
 
+#: Argument: a projection's name.
+LIVE_VERSION: Final = "select version from projections where name = $1 and state = 'live'"
+
 #: (name, revision, tables) of everything that this release projects, decisions first.
 DEFINED: Final = (
     (decision_tables.NAME, decision_tables.REVISION, decision_tables.TABLES),

@@ -50,18 +50,13 @@ class Decider:
         standing = self._held()
         return standing.version, self._owner, standing.epoch
 
-    @property
-    def suffix(self) -> str:
-        """The ending of the names of the tables that are decided from."""
-        return self._held().suffix
-
     def _held(self) -> Standing:
         if self._standing is None:
             raise CheckpointMoved("the lease of decisions is not held")
         return self._standing
 
     def _sql(self, sql: str) -> str:
-        return sql.replace("_vN", self.suffix)
+        return sql.replace("_vN", self._held().suffix)
 
     async def reset(self) -> None:
         """Forget cached state, take the lease, and decide what the log has and nobody decided."""
@@ -107,7 +102,7 @@ class Decider:
                 await self._load(connection, claims)
         changes = decide(self._state, claims)
         released = frozenset(at for _, at, _ in changes.late)
-        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self.suffix), changes)
+        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self._held().suffix), changes)
 
     def accept(self, draft: Draft) -> None:
         """The draft was committed: later drafts build on it."""
