@@ -24,7 +24,7 @@ from runstream_services.adapters.postgres import Database
 from runstream_services.databases import database_for_command
 from runstream_services.projector.rebuild import Progress as RebuildProgress
 from runstream_services.projector.rebuild import Rebuild, drop_retired
-from runstream_services.projector.redecide import Change, redecide
+from runstream_services.projector.redecide import Redecided, redecide
 from runstream_services.projector.verify import verify_log, verify_projection
 from runstream_services.settings import Settings
 
@@ -42,8 +42,7 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_c
         with _progress() as show:
             for name in names or PROJECTIONS:
                 if name == decision_tables.NAME:
-                    position, changes = await redecide(database, str(uuid4()), show, accept=accept_changes)
-                    _tell_changes(position, changes, accept_changes)
+                    _tell(await redecide(database, str(uuid4()), show, accept=accept_changes))
                     continue
                 version = await Rebuild(database, name, str(uuid4()), show).run()
                 typer.echo(f"{name}: version {version} is read now")
@@ -56,12 +55,14 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_c
     _run(_on_database(given, work))
 
 
-def _tell_changes(position: int, changes: list[Change], accepted: bool) -> None:
-    typer.echo(f"decisions: decided again up to position {position}, {len(changes) or 'no'} changes")
-    for change in changes:
+def _tell(done: Redecided) -> None:
+    typer.echo(f"decisions: decided again up to position {done.position}, {len(done.changes) or 'no'} changes")
+    for change in done.changes:
         typer.echo(f"    position {change.position}: {change.before} -> {change.after}")
-    if changes and not accepted:
+    if not done.switched:
         typer.echo("Nothing was changed. --accept-changes takes them; rebuild the other projections afterwards.")
+    elif done.changes:
+        typer.echo("They are in force. Rebuild the other projections: `runstream rebuild`")
 
 
 def verify(names: Sequence[str], given: dict[str, Any], *, log_only: bool) -> None:

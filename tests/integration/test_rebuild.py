@@ -14,15 +14,13 @@ import msgspec
 import pytest
 
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_schemas.errors import CheckpointMoved, RequestError, StartupError, UnknownEventType
+from runstream_schemas.errors import CheckpointMoved, StartupError, UnknownEventType
 from runstream_schemas.events import Event, ExperimentEnsured, ExperimentTagSet, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database
-from runstream_services.embedded import Node
 from runstream_services.projector import rebuild, service
 from runstream_services.projector.rebuild import Progress, Rebuild, drop_retired
-from runstream_services.projector.redecide import redecide
 from runstream_services.projector.verify import verify_projection
 from tests.databases import reused_database
 from tests.laws.histories import of_points
@@ -275,45 +273,50 @@ async def test_a_killed_verification_leaves_nothing_that_is_not_dropped(database
         assert await drop_retired(connection) == ["runs_v2"]
 
 
-async def test_a_decision_is_changed_only_when_that_is_asked_for(database: Database) -> None:
-    """An event that the stored decisions refuse, and the rules accept."""
-    events = history(6)
-    await write(database, events)
-    async with connected(database) as connection:
-        await connection.execute(
-            "insert into decisions_v1 (position, verdict, decided_at, code, message) "
-            "values (8, 'rejected', 8, 'BAD_REQUEST', 'by another rule')"
-        )
-    await fold(database)
-    for accept in (False, True):
-        position, changes = await redecide(database, str(uuid4()), lambda step: None, accept=accept)
-        assert position == len(events)
-        assert [tuple(change) for change in changes] == [(8, "rejected", "accepted")]
-        assert await states(database, "decisions") == ({1: "live"} if not accept else {1: "retired", 2: "live"})
-    async with pipeline(database) as p:
-        outcomes = await p.append([Sent(event_id(5_000), run_stream("r0"), RunLogged(params={"p0": "2"}))])
-        assert outcomes[0].decision.verdict == "rejected", "deciding goes on from the new version"
-    for name in PROJECTIONS:
-        await a_rebuild(database, name).run()
-    async with tables(database) as found:
-        # The refused event changes nothing: the model need not hear it.
-        model = Model().log(events)
-        model.verdicts[len(events) + 1] = (await found.verdicts())[len(events) + 1]  # type: ignore[assignment]
-        await check_is_model(found, model)
-
-
-async def test_a_server_finds_its_runs_in_the_decisions_that_are_live_now(database: Database) -> None:
-    """It decides nothing meanwhile, so that nothing tells it that the tables are others, and the old ones gone."""
+async def test_a_rebuild_that_was_given_up_while_it_switches_leaves_the_live_version(database: Database) -> None:
     await write(database, history(6))
-    node = Node(database, alone=True)
-    async with node.running():
-        await redecide(database, str(uuid4()), lambda step: None, accept=False)
+    await fold(database)
+    switch = postgres_projections.switch
+
+    async def given_up(connection: asyncpg.Connection, owner: str, standing: Any) -> None:
+        async with connected(database) as other:
+            await other.execute("update projections set state = 'retired' where state = 'building'")
+        await switch(connection, owner, standing)
+
+    with mock.patch.object(postgres_projections, "switch", given_up), pytest.raises(CheckpointMoved, match="tags_v2"):
+        await a_rebuild(database, "tags").run()
+    assert await states(database, "tags") == {1: "live", 2: "retired"}
+
+
+async def test_what_is_being_filled_is_not_dropped(database: Database) -> None:
+    await write(database, history(30))
+    await fold(database)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    fill = Rebuild._fill
+
+    async def and_wait(rebuilding: Rebuild, *arguments: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await fill(rebuilding, *arguments)
+
+    with mock.patch.object(Rebuild, "_fill", and_wait), mock.patch.object(postgres_projections, "LEASE_S", 3):
+        filling = asyncio.create_task(a_rebuild(database, "tags").run())
+        verifying = asyncio.create_task(verify_projection(database, "runs", str(uuid4()), lambda step: None))
+        await begun.wait()
         async with connected(database) as connection:
-            assert await drop_retired(connection) == ["decisions_v1"]
-        outcome = await node.gateway.write_run("r0", RunLogged(params={"new": "1"}))
-        assert outcome.decision.verdict == "accepted"
-        with pytest.raises(RequestError, match="not found"):
-            await node.gateway.write_run("r9", RunLogged(params={"new": "1"}))
+
+            async def renewed() -> bool:
+                now = dict(await connection.fetch(leases))
+                return len(now) == 2 and all(until > first.get(name, until) for name, until in now.items())
+
+            leases = "select name, lease_until from projections where state in ('building', 'checking')"
+            first = dict(await connection.fetch(leases))
+            await eventually("the leases are renewed, though no step ends", renewed)
+            assert await drop_retired(connection) == []
+            go_on.set()
+            assert await filling == 2
+            assert (await verifying).live == (await verifying).rebuilt
+            assert await drop_retired(connection) == ["tags_v1"]
 
 
 async def test_a_release_with_another_revision_asks_for_a_rebuild(database: Database) -> None:

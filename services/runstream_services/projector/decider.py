@@ -47,16 +47,18 @@ class Decider:
     @property
     def lease(self) -> tuple[int, str, int]:
         """(version, owner, epoch) of the checkpoint that this process holds."""
-        standing = self._held()
+        standing = self.held
         return standing.version, self._owner, standing.epoch
 
-    def _held(self) -> Standing:
+    @property
+    def held(self) -> Standing:
+        """The version that is decided into. Raises :class:`CheckpointMoved` while there is none."""
         if self._standing is None:
             raise CheckpointMoved("the lease of decisions is not held")
         return self._standing
 
     def _sql(self, sql: str) -> str:
-        return sql.replace("_vN", self._held().suffix)
+        return sql.replace("_vN", self.held.suffix)
 
     async def reset(self) -> None:
         """Forget cached state, take the lease, and decide what the log has and nobody decided."""
@@ -78,7 +80,7 @@ class Decider:
     async def catch_up(self, connection: asyncpg.Connection, up_to: int | None = None) -> None:
         """Decide the events of the log after the checkpoint, batch by batch."""
         while True:
-            standing = self._held()
+            standing = self.held
             page = await postgres_log.read_after(connection, standing.position, CATCH_UP_EVENTS, up_to=up_to)
             if page.end == standing.position:
                 return
@@ -102,7 +104,7 @@ class Decider:
                 await self._load(connection, claims)
         changes = decide(self._state, claims)
         released = frozenset(at for _, at, _ in changes.late)
-        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self._held().suffix), changes)
+        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self.held.suffix), changes)
 
     def accept(self, draft: Draft) -> None:
         """The draft was committed: later drafts build on it."""

@@ -17,6 +17,7 @@ from runstream_schemas.errors import LogCorrupt
 from runstream_schemas.positions import Origin
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database
+from runstream_services.projector.lease import lease_kept
 from runstream_services.projector.rebuild import Progress, Rebuild
 
 _PAGE: Final = 2_000
@@ -144,9 +145,10 @@ async def verify_projection(database: Database, name: str, owner: str, report: C
                 "select version, position from projections where name = $1 and state = 'live'", name
             )
             live_hash = await content_hash(reader, projection, live["version"])
-        rebuilt = await Rebuild(database, name, owner, report).copy_to(writer, live["position"])
-        rebuilt_hash = await content_hash(writer, projection, rebuilt.version)
-        await postgres_projections.drop_version(writer, name, rebuilt.version)
+        async with lease_kept(database, owner):
+            rebuilt = await Rebuild(database, name, owner, report).copy_to(writer, live["position"])
+            rebuilt_hash = await content_hash(writer, projection, rebuilt.version)
+            await postgres_projections.drop_version(writer, name, rebuilt.version, owner)
     finally:
         await reader.close()
         await writer.close()
