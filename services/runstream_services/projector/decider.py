@@ -19,12 +19,12 @@ from runstream_projections.decisions import (
     decide,
     waits_on,
 )
-from runstream_schemas.errors import CheckpointMoved
+from runstream_schemas.errors import CheckpointMoved, LogCorrupt
 from runstream_schemas.events import RunLogged
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
-from runstream_services.ports import Delivery, Draft
+from runstream_services.ports import Delivery, Draft, Recorded, Unreadable
 
 #: Runs and experiments kept in memory; above it everything is forgotten and read again when needed.
 CACHED: Final = 50_000
@@ -84,7 +84,7 @@ class Decider:
             page = await postgres_log.read_after(connection, standing.position, CATCH_UP_EVENTS, up_to=up_to)
             if page.end == standing.position:
                 return
-            claims = [Claim(e.position, e.envelope.id, e.envelope.stream, e.event) for e in page.events]
+            claims = [_claim(event) for event in page.events]
             await self._load(connection, claims)
             changes = decide(self._state, claims)
             statements = tables.changes_to_statements(changes, standing.suffix)
@@ -176,7 +176,8 @@ class Decider:
             rows = await self._fetch(connection, tables.WAITING, keys)
             waits_for = {row["position"]: row["waits_for"] for row in rows}
             events = await postgres_log.read_at(connection, list(waits_for))
-            claims = [Claim(e.position, e.envelope.id, e.envelope.stream, e.event) for e in events]
+            # One that cannot be read goes on waiting; what it waits for is decided all the same.
+            claims = [_claim(event) for event in events if not isinstance(event.event, Unreadable)]
             for claim in claims:
                 self._state.waiting.setdefault(waits_for[claim.position], []).append(claim)
             found += claims
@@ -205,3 +206,10 @@ class Decider:
         self._anything_waits = self._anything_waits or bool(changes.waiting)
         if len(state.runs) + len(state.experiments) + len(state.ensured) > CACHED:
             self._state = State(next_experiment_id=state.next_experiment_id)
+
+
+def _claim(event: Recorded) -> Claim:
+    """An event of the log as a claim. Raises :class:`LogCorrupt` for one that cannot be read: all later ones wait."""
+    if isinstance(event.event, Unreadable):
+        raise LogCorrupt(f"position {event.position} cannot be decided: {event.event.reason}", event.position)
+    return Claim(event.position, event.envelope.id, event.envelope.stream, event.event)

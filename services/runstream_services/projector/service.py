@@ -224,7 +224,7 @@ class Projector:
                     for e in events
                     if e.stream in streams
                 ]
-            statements += PROJECTIONS[standing.name].fold(batch, standing.suffix)
+            statements += parking.fold(standing, batch)
             if standing.name == METRIC_BLOCKS.name:
                 tail_rows = {run_id: len(chunk) for run_id, (_, chunk) in batch.chunks.items()}
         return statements, tail_rows
