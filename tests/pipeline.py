@@ -154,7 +154,7 @@ class Tables:
 
     async def hashes(self) -> dict[str, str]:
         """The content hash of each projection."""
-        return {name: await content_hash(self.connection, p, self.versions[name]) for name, p in PROJECTIONS.items()}
+        return {name: await content_hash(self.connection, name, self.versions[name]) for name in PROJECTIONS}
 
     async def decisions(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of the decisions' tables."""

@@ -7,8 +7,7 @@ points, so that tables compacted differently are equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Final
 
 from runstream_projections.chunk import Chunk, decode, encode
@@ -116,11 +115,10 @@ def content(suffix: str) -> str:
     )
 
 
-def canonical(rows: Iterable[Row]) -> Iterable[Row]:
-    """Each run's points, sorted, equal ones once, as bytes."""
-    for run_id, group in groupby(rows, key=lambda row: row[0]):
-        chunk = Chunk.concat([decode(row[3]) for row in group]).sorted_unique()
-        yield run_id, encode(chunk, TAIL_LEVEL)
+def canonical(rows: Sequence[Row]) -> Row:
+    """A run's points, sorted, equal ones once, as bytes."""
+    chunk = Chunk.concat([decode(row[3]) for row in rows]).sorted_unique()
+    return rows[0][0], encode(chunk, TAIL_LEVEL)
 
 
 METRIC_BLOCKS: Final = Projection(

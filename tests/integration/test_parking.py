@@ -23,6 +23,7 @@ from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
 from runstream_services.gateway.app import build
 from runstream_services.projector.rebuild import Rebuild
+from runstream_services.projector.verify import verify_projection
 from tests.databases import reused_database
 from tests.laws.histories import incompressible, of_points
 from tests.laws.model import Model
@@ -171,6 +172,21 @@ async def test_a_value_that_postgresql_refuses_is_found_among_many(database: Dat
     assert {row[:2] for row in found} == {("params", "run/r7")}
     assert len(found) == 1 + sum(s.stream == "run/r7" for s in history[101:])
     assert "index row" in found[0][3]
+
+
+@pytest.mark.parametrize("error", [None, KeyError("k")], ids=["sql", "key"])
+async def test_a_rebuild_names_what_it_cannot_fold(database: Database, error: Exception | None) -> None:
+    await write(database, HISTORY)
+    await fold(database)
+    with broken("tags", error):
+        for attempt in (
+            rebuild(database, "tags"),
+            verify_projection(database, "tags", str(uuid4()), lambda step: None),
+        ):
+            with pytest.raises(InvalidEvent, match="tags cannot fold position 6, of run/a: "):
+                await attempt
+    async with connected(database) as connection:
+        assert await connection.fetchval("select version from projections where name = 'tags' and state = 'live'") == 1
 
 
 async def test_streams_that_take_effect_at_one_position_are_parked_one_by_one(database: Database) -> None:

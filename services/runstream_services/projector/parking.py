@@ -51,6 +51,23 @@ async def reasons(connection: asyncpg.Connection, standing: Standing, events: Se
     return found
 
 
+async def at_fault(connection: asyncpg.Connection, standing: Standing, events: Sequence[Effective]) -> str | None:
+    """Say which of ``events`` is the first that cannot be folded, and why; None where all can, by way of trial."""
+    reason = await _reason(connection, standing, events)
+    if reason is None:
+        return None
+    foldable, failing = 0, len(events)
+    while failing - foldable > 1:
+        middle = (foldable + failing) // 2
+        found = await _reason(connection, standing, events[:middle])
+        if found is None:
+            foldable = middle
+        else:
+            failing, reason = middle, found
+    event = events[failing - 1]
+    return f"{standing.name} cannot fold position {event.position}, of {event.stream}: {reason}"
+
+
 async def _reason(connection: asyncpg.Connection, standing: Standing, events: Sequence[Effective]) -> str | None:
     trial = connection.transaction()
     await trial.start()

@@ -11,11 +11,12 @@ import structlog
 
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_projections.projection import Batch, suffix_of
-from runstream_schemas.errors import StartupError
+from runstream_projections.projection import Batch, Effective, suffix_of
+from runstream_schemas.errors import InvalidEvent
 from runstream_services.adapters import postgres_projections
-from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres import Database, is_of_the_data
 from runstream_services.adapters.postgres_projections import Standing
+from runstream_services.projector import parking
 from runstream_services.projector.lease import lease_kept
 from runstream_services.projector.service import read_effective
 
@@ -39,8 +40,6 @@ class Rebuild:
     """One projection's next version being filled, beside the live one, by this process."""
 
     def __init__(self, database: Database, name: str, owner: str, report: Callable[[Progress], None]) -> None:
-        if name not in PROJECTIONS:
-            raise StartupError(f"there is no projection {name}: there are {', '.join(sorted(PROJECTIONS))}")
         self._database = database
         self._projection = PROJECTIONS[name]
         self._owner = owner
@@ -72,10 +71,22 @@ class Rebuild:
             step = await read_effective(connection, suffix_of(decisions), standing.position, target, strict=True)
             if step is None:
                 return standing
-            events, end = step
-            statements = self._projection.fold(Batch(events), standing.suffix)
-            [standing] = await postgres_projections.move(connection, self._owner, [standing], end, statements)
+            standing = await self._fold(connection, standing, *step)
             self._report(Progress(self._projection.name, standing.version, standing.position, target))
+
+    async def _fold(
+        self, connection: asyncpg.Connection, standing: Standing, events: list[Effective], end: int
+    ) -> Standing:
+        """Raise :class:`InvalidEvent`, naming the position, for an event that cannot be folded."""
+        try:
+            statements = self._projection.fold(Batch(events), standing.suffix)
+            [moved] = await postgres_projections.move(connection, self._owner, [standing], end, statements)
+        except Exception as error:
+            poison = await parking.at_fault(connection, standing, events) if is_of_the_data(error) else None
+            if poison is None:
+                raise
+            raise InvalidEvent(f"{poison}. Rebuild with a release that can fold it") from error
+        return moved
 
     async def _begin(self, connection: asyncpg.Connection) -> Standing:
         """Go on with a rebuild that was begun, also one that another process is at: it fails then; else begin one."""
@@ -111,8 +122,7 @@ class Rebuild:
                 )
                 if step is None or step[1] < live["position"]:
                     return False
-                statements = self._projection.fold(Batch(step[0]), standing.suffix)
-                await postgres_projections.move(connection, self._owner, [standing], step[1], statements)
+                await self._fold(connection, standing, *step)
             await postgres_projections.switch(connection, self._owner, standing)
             await connection.execute("delete from parked_events where name = $1", standing.name)
         return True

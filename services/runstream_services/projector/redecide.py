@@ -12,6 +12,7 @@ from runstream_projections.projection import suffix_of
 from runstream_schemas.errors import CheckpointMoved
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, Line
+from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.lease import lease_kept
 from runstream_services.projector.rebuild import SWITCH_EVENTS, Progress, decisions_of
@@ -61,13 +62,29 @@ async def redecide(database: Database, owner: str, report: Callable[[Progress], 
         await again.close()
 
 
-async def decide_beside(connection: asyncpg.Connection, decider: Decider, owner: str) -> int:
-    """Let ``decider`` decide into a new, empty version that nobody reads; return its number."""
+async def decided_to(
+    database: Database,
+    connection: asyncpg.Connection,
+    owner: str,
+    position: int,
+    report: Callable[[Progress], None],
+) -> Standing:
+    """Decide the log up to ``position`` into a version of its own, for a comparison; nobody reads it."""
+    line = Line(database, service=False, durable=False)
+    decider = Decider(line, owner, by_force=False)
+    standing = await _decide_beside(connection, decider, owner)
+    await decider.catch_up(connection, position)
+    report(Progress(standing.name, standing.version, position, position))
+    await line.close()
+    return standing
+
+
+async def _decide_beside(connection: asyncpg.Connection, decider: Decider, owner: str) -> Standing:
     standing = await postgres_projections.create_version(
         connection, decision_tables.NAME, decision_tables.REVISION, decision_tables.TABLES, "checking", owner
     )
     await decider.adopt(connection, standing)
-    return standing.version
+    return standing
 
 
 class _Again:
@@ -93,7 +110,7 @@ class _Again:
 
     async def begin(self, connection: asyncpg.Connection) -> None:
         self._live, _ = await decisions_of(connection)
-        self.version = await decide_beside(connection, self._decider, self._owner)
+        self.version = (await _decide_beside(connection, self._decider, self._owner)).version
 
     async def catch_up(self, connection: asyncpg.Connection) -> int:
         """Decide up to where the live decisions are, compare them, and return that position."""
