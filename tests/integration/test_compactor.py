@@ -268,6 +268,29 @@ async def test_a_failure_does_not_end_it(database: Database) -> None:
         await check_points(found, 5)
 
 
+async def test_a_moment_without_memory_does_not_end_it(database: Database) -> None:
+    clock, failures = Seconds(), iter([MemoryError()])
+    whole = compactor_module._merged
+
+    def failing_once(*arguments: Any) -> Any:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return whole(*arguments)
+
+    async with pipeline(database) as p, p.folding(), tables(database) as found:
+        await p.append([ENSURED, created(2, "r")])
+        await add_tail_rows(p, 0, 5)
+        with mock.patch.object(compactor_module, "_merged", failing_once):
+            async with compacting(p, clock):
+
+                async def emptied() -> bool:
+                    clock.now += IDLE_S + 1
+                    return await rows(found) == (0, 1)
+
+                await eventually("it is merged after all", emptied)
+        await check_points(found, 5)
+
+
 async def test_a_damaged_row_keeps_only_its_own_run_from_being_compacted(database: Database) -> None:
     clock = Seconds()
     async with pipeline(database) as p, p.folding(), tables(database) as found:

@@ -44,7 +44,7 @@ class Compactor:
         self._standing = standing
         self._clock = clock
         self._tails: dict[str, _Tail] = {}
-        self._looked_at: int | None = None
+        self._looked_at: tuple[int, int] | None = None
         self._stopping = asyncio.Event()
         self.merges = 0
 
@@ -67,8 +67,8 @@ class Compactor:
             except (Transient, CheckpointMoved) as error:
                 log.warning("compaction starts over", reason=str(error))
                 self._looked_at = None
-            except (RunstreamError, asyncpg.PostgresError) as error:
-                log.error("compaction failed", reason=repr(error))
+            except Exception as error:  # whatever it is: the server goes on, and so do other runs
+                log.error("compaction failed", reason=repr(error), exc_info=not isinstance(error, RunstreamError))
                 self._looked_at = None
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -80,7 +80,8 @@ class Compactor:
         standing = self._standing()
         if standing is None:
             return
-        if self._looked_at != standing.version:
+        # Another version may be read since the last look, or another owner may have folded meanwhile.
+        if self._looked_at != (standing.version, standing.epoch):
             await self._find_tails(standing)
         now = self._clock()
         for run_id, tail in list(self._tails.items()):
@@ -101,7 +102,7 @@ class Compactor:
             )
         for run_id, count, points in rows:
             self._tails.setdefault(run_id, _Tail(count, int(points), self._clock()))
-        self._looked_at = standing.version
+        self._looked_at = standing.version, standing.epoch
 
     async def compact(self, run_id: str, standing: Standing, *, idle: bool) -> None:
         """Merge what the plan says, until it says nothing.

@@ -116,12 +116,13 @@ class Projector:
                 pause_s = 0.05
                 while not self._stopping and not self._doubted:
                     await self._step()
-            except (RunstreamError, asyncpg.PostgresError) as error:
+            except Exception as error:  # whatever it is: a server that takes writes must not end for it
                 if isinstance(error, CheckpointMoved):
                     self._standing = {}  # who works with what is held here, as compaction does, stops
                 expected = isinstance(error, Transient | CheckpointMoved)
                 say = log.warning if expected else log.error
-                say("the projector starts over", reason=str(error), retry_in_s=pause_s)
+                reason = str(error) if isinstance(error, RunstreamError) else repr(error)
+                say("the projector starts over", reason=reason, retry_in_s=pause_s, exc_info=not expected)
                 await asyncio.sleep(pause_s)
                 pause_s = min(1.0, 2 * pause_s)
 
@@ -165,7 +166,6 @@ class Projector:
     async def _gather(self, position: int) -> None:
         """Wait for events, then for more of them, unless somebody waits to read."""
         if self._tail.head <= position:
-            self._hurry.clear()
             await self._tail.wait_past(position, POLL_S)
         behind = self._tail.is_full() or self._tail.head - position >= CHANGE_EVENTS
         if not behind and not self._hurry.is_set():
@@ -174,7 +174,6 @@ class Projector:
                     await self._hurry.wait()
             except TimeoutError:
                 pass
-        self._hurry.clear()
 
     async def _next(
         self, connection: asyncpg.Connection, position: int, up_to: int | None
@@ -260,6 +259,7 @@ class Projector:
         self._wake()
 
     def _wake(self) -> None:
+        self._hurry.clear()  # here alone: who goes on waiting wakes, and is in a hurry again
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
