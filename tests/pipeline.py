@@ -16,6 +16,7 @@ from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.chunk import decode, history
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line
+from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
 from runstream_services.ports import Delivery, Outcome
@@ -93,6 +94,12 @@ class Pipeline:
             head = await connection.fetchval("select position from log_head")
         return await self.projector.wait_for(names, head, FOLDED_S)
 
+    def held(self, name: str) -> Standing:
+        """The version of a projection that this process owns."""
+        standing = self.projector.standing(name)
+        assert standing is not None, f"{name} is not held"
+        return standing
+
     async def close(self) -> None:
         """Close the connections."""
         for line in self.lines:
@@ -147,7 +154,7 @@ class Tables:
 
     async def hashes(self) -> dict[str, str]:
         """The content hash of each projection."""
-        return {name: await content_hash(self.connection, p, self.versions[name]) for name, p in PROJECTIONS.items()}
+        return {name: await content_hash(self.connection, name, self.versions[name]) for name in PROJECTIONS}
 
     async def decisions(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of the decisions' tables."""

@@ -62,7 +62,7 @@ def verify(
     database_url: DatabaseUrl = None,
     log_only: Annotated[bool, typer.Option("--log-only", help="Check the log alone.")] = False,
 ) -> None:
-    """Check the log's hash chain, and each projection against a rebuilt one. The server may run."""
+    """Check the log's hash chain, then the decisions and each projection against ones made from it, beside a server."""
     _server().verify(names or [], _given(data=data, database_url=database_url), log_only=log_only)
 
 

@@ -145,13 +145,26 @@ def content(suffix: str) -> str:
 
 
 def changed_query(before: str, after: str) -> str:
-    """Positions that two versions decide differently, with both verdicts (null: accepted). Arguments: up to, limit."""
+    """Positions that two versions decide differently, with both verdicts (null: accepted).
+
+    Arguments: after, up to, limit. Both are seen as they were at ``up to``; what was settled by ``after`` is left out.
+    """
     return (
-        "select position, b.verdict as before, a.verdict as after, a.code, a.message "
-        f"from (select * from decisions{before} where position <= $1) b "
-        f"full join (select * from decisions{after} where position <= $1) a using (position) "
+        "select position, b.verdict as before, a.verdict as after "
+        f"from ({_decided_within(before)}) b full join ({_decided_within(after)}) a using (position) "
         "where (b.verdict, b.decided_at, b.code, b.message, b.result) "
-        "is distinct from (a.verdict, a.decided_at, a.code, a.message, a.result) order by position limit $2"
+        "is distinct from (a.verdict, a.decided_at, a.code, a.message, a.result) order by position limit $3"
+    )
+
+
+def _decided_within(suffix: str) -> str:
+    settled = "decided_at <= $2"
+    columns = ", ".join(f"case when {settled} then {name} end as {name}" for name in ("code", "message", "result"))
+    return (
+        f"select position, case when {settled} then verdict else 'waiting' end as verdict, "
+        f"case when {settled} then decided_at end as decided_at, {columns} from decisions{suffix} "
+        "where position <= $2 "
+        "and (position > $1 or (decided_at > $1 and decided_at > position) or verdict = 'waiting')"
     )
 
 

@@ -7,8 +7,7 @@ points, so that tables compacted differently are equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 from typing import Final
 
 from runstream_projections.chunk import Chunk, decode, encode
@@ -73,6 +72,19 @@ def chunks_query(suffix: str) -> str:
     )
 
 
+def removals(suffix: str) -> tuple[str, str]:
+    """The statements that delete tail rows, and blocks, of a run, and return what they deleted as planning saw it.
+
+    Arguments: run id, and the tail's positions or the blocks' groups.
+    """
+    return (
+        f"delete from metric_tail{suffix} where run_id = $1 and position = any($2::bigint[]) "
+        "returning position, 0, 0, points",
+        f"delete from metric_blocks{suffix} where run_id = $1 and since = any($2::bigint[]) "
+        "returning since, part, level, points",
+    )
+
+
 def replacement(suffix: str, run_id: str, since: int, level: int, blocks: Sequence[Block]) -> Statement:
     """The statement that stores what a merge made."""
     chunks = [block.chunk for block in blocks]
@@ -103,11 +115,10 @@ def content(suffix: str) -> str:
     )
 
 
-def canonical(rows: Iterable[Row]) -> Iterable[Row]:
-    """Each run's points, sorted, equal ones once, as bytes."""
-    for run_id, group in groupby(rows, key=lambda row: row[0]):
-        chunk = Chunk.concat([decode(row[3]) for row in group]).sorted_unique()
-        yield run_id, encode(chunk, TAIL_LEVEL)
+def canonical(rows: Sequence[Row]) -> Row:
+    """A run's points, sorted, equal ones once, as bytes."""
+    chunk = Chunk.concat([decode(row[3]) for row in rows]).sorted_unique()
+    return rows[0][0], encode(chunk, TAIL_LEVEL)
 
 
 METRIC_BLOCKS: Final = Projection(

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -123,8 +122,9 @@ class Projection:
     """A read model: its tables, the fold that fills them, and what their content is.
 
     ``fold(batch, suffix)`` returns the statements that bring the tables from before the batch to after it; it reads
-    nothing. ``content(suffix)`` is a query whose rows, in their order, are the logical content: two versions are equal
-    when the rows that ``canonical`` makes of them are. ``suffix`` is the version's ending of table names.
+    nothing. ``content(suffix)`` is a query whose rows, in their order, are the logical content; where the same content
+    may be stored in several ways, ``canonical`` makes one of them, from the rows that share their first column. Two
+    versions are equal when these rows are. ``suffix`` is the version's ending of table names.
     """
 
     name: str
@@ -133,12 +133,7 @@ class Projection:
     tables: tuple[str, ...]
     fold: Callable[[Batch, str], list[Statement]]
     content: Callable[[str], str]
-    canonical: Callable[[Iterable[Row]], Iterable[Row]] = lambda rows: rows
-
-    def ddl(self, suffix: str) -> str:
-        """The statements that make one version's empty tables."""
-        source = resources.files("runstream_projections") / "sql" / f"{self.name}.sql"
-        return source.read_text(encoding="utf-8").replace("_vN", suffix)
+    canonical: Callable[[Sequence[Row]], Row] | None = None
 
 
 def suffix_of(version: int) -> str:

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -18,15 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_schemas.errors import LogCorrupt, RunstreamError, StartupError
+from runstream_schemas.errors import InvalidEvent, LogCorrupt, RunstreamError, StartupError
 from runstream_services import embedded
 from runstream_services.adapters.postgres import Database
 from runstream_services.databases import database_for_command
 from runstream_services.projector.rebuild import Progress as RebuildProgress
 from runstream_services.projector.rebuild import Rebuild, drop_retired
-from runstream_services.projector.redecide import Change, redecide
+from runstream_services.projector.redecide import Redecided, redecide
 from runstream_services.projector.verify import verify_log, verify_projection
 from runstream_services.settings import Settings
+
+_NAMES: Final = (decision_tables.NAME, *PROJECTIONS)
 
 
 def up(given: dict[str, Any]) -> None:
@@ -42,8 +44,7 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_c
         with _progress() as show:
             for name in names or PROJECTIONS:
                 if name == decision_tables.NAME:
-                    position, changes = await redecide(database, str(uuid4()), show, accept=accept_changes)
-                    _tell_changes(position, changes, accept_changes)
+                    _tell(await redecide(database, str(uuid4()), show, accept=accept_changes))
                     continue
                 version = await Rebuild(database, name, str(uuid4()), show).run()
                 typer.echo(f"{name}: version {version} is read now")
@@ -53,15 +54,17 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_c
                 typer.echo(f"{dropped}: dropped")
             await connection.close()
 
-    _run(_on_database(given, work))
+    _run(_on_database(given, names, work))
 
 
-def _tell_changes(position: int, changes: list[Change], accepted: bool) -> None:
-    typer.echo(f"decisions: decided again up to position {position}, {len(changes) or 'no'} changes")
-    for change in changes:
+def _tell(done: Redecided) -> None:
+    typer.echo(f"decisions: decided again up to position {done.position}, {len(done.changes) or 'no'} changes")
+    for change in done.changes:
         typer.echo(f"    position {change.position}: {change.before} -> {change.after}")
-    if changes and not accepted:
+    if not done.switched:
         typer.echo("Nothing was changed. --accept-changes takes them; rebuild the other projections afterwards.")
+    elif done.changes:
+        typer.echo("They are in force. Rebuild the other projections: `runstream rebuild`")
 
 
 def verify(names: Sequence[str], given: dict[str, Any], *, log_only: bool) -> None:
@@ -77,21 +80,33 @@ def verify(names: Sequence[str], given: dict[str, Any], *, log_only: bool) -> No
             except LogCorrupt as error:
                 wrong.append("log")
                 typer.echo(f"log: CORRUPT at position {error.position}: {error}")
-            for name in () if log_only else names or PROJECTIONS:
-                found = await verify_projection(database, name, str(uuid4()), show)
-                equal = found.live == found.rebuilt
-                typer.echo(f"{name}: {'equal to' if equal else 'DIFFERS from'} the log at position {found.position}")
-                if not equal:
-                    wrong.append(name)
+            checked = () if log_only else names or _NAMES
+            wrong.extend([name for name in checked if not await _is_as_logged(database, name, show)])
         await connection.close()
 
-    _run(_on_database(given, work))
+    _run(_on_database(given, names, work))
     if wrong:
         _say(f"runstream: wrong: {', '.join(wrong)}. `runstream rebuild NAME` rebuilds a projection from the log")
         raise typer.Exit(1)
 
 
-async def _on_database(given: dict[str, Any], work: Callable[[Database], Coroutine[Any, Any, None]]) -> None:
+async def _is_as_logged(database: Database, name: str, show: Callable[[RebuildProgress], None]) -> bool:
+    try:
+        found = await verify_projection(database, name, str(uuid4()), show)
+    except (InvalidEvent, LogCorrupt) as error:
+        typer.echo(f"{name}: cannot be made from the log: {error}")
+        return False
+    equal = found.live == found.rebuilt
+    typer.echo(f"{name}: {'equal to' if equal else 'DIFFERS from'} the log at position {found.position}")
+    return equal
+
+
+async def _on_database(
+    given: dict[str, Any], names: Sequence[str], work: Callable[[Database], Coroutine[Any, Any, None]]
+) -> None:
+    for name in names:
+        if name not in _NAMES:
+            raise StartupError(f"there is no projection {name}: there are {', '.join(_NAMES)}")
     async with database_for_command(_settings(given), _say) as database:
         await work(database)
 

@@ -93,7 +93,9 @@ class Node:
         append, decide, fold, compact, self._leases = self._lines
         self.decider = Decider(decide, self.owner, by_force=alone)
         self.writer = LogWriter(self.bus, append, self.decider, self.tail, now_us)
-        self.compactor = Compactor(compact, lambda: self.projector.standing(METRIC_BLOCKS.name), time.monotonic)
+        self.compactor = Compactor(
+            compact, self.owner, lambda: self.projector.standing(METRIC_BLOCKS.name), time.monotonic
+        )
         self.projector = Projector(fold, self.tail, self.owner, by_force=alone, on_tail_row=self.compactor.added)
         self.pool = Pool(database, READERS, on_open=self.projector.confirm)
         self.gateway = Gateway(self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom)

@@ -35,9 +35,19 @@ class Delivery:
     outcome: Future[Outcome] | None = None
 
 
+class Unreadable(Event, frozen=True):
+    """Stands for an event of the log that cannot be decoded; ``type`` is what the log says it is."""
+
+    type: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Recorded:
-    """An event of the log, decoded. ``decision`` is None where it must be looked up."""
+    """An event of the log, decoded, or :class:`Unreadable` in its place.
+
+    ``decision`` is None where it must be looked up.
+    """
 
     position: int
     envelope: Envelope
@@ -86,10 +96,6 @@ class CoDecider(Protocol):
 
 class RunRegister(Protocol):
     """Which runs exist, as decided."""
-
-    @property
-    def suffix(self) -> str:
-        """The ending of the names of the decisions' tables."""
 
     def knows_run(self, run_id: str) -> bool:
         """Tell whether the run is certainly there; False says nothing."""

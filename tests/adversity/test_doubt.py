@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,14 +9,12 @@ import asyncpg
 import pytest
 
 from runstream_projections import reads
-from runstream_schemas.errors import CheckpointMoved, Unavailable
+from runstream_schemas.errors import Unavailable
 from runstream_schemas.events import RunCreated, RunLogged
 from runstream_schemas.ids import run_stream
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.embedded import Node
-from runstream_services.gateway.service import Gateway
-from runstream_services.ports import RunRegister
 from runstream_services.projector.core import Coalescing
 
 RUN = "0" * 32
@@ -109,24 +106,3 @@ async def test_a_connection_that_fails_right_after_it_was_made_is_a_postgresql_t
     monkeypatch.setattr(asyncpg.Connection, "fetchval", closing)
     with pytest.raises(Unavailable):
         await database.connect()
-
-
-async def test_a_write_waits_while_the_decisions_are_taken_over(node: Node) -> None:
-    """Nobody knows for a moment which tables the decisions are in; that is no error of the client or of the server."""
-
-    class TakenOver(RunRegister):
-        looks = 0
-
-        @property
-        def suffix(self) -> str:
-            self.looks += 1
-            if self.looks < 3:
-                raise CheckpointMoved("the lease of decisions is not held")
-            return node.decider.suffix
-
-        def knows_run(self, run_id: str) -> bool:
-            return False
-
-    gateway = Gateway(node.bus, node.pool, TakenOver(), node.projector, node.gateway.now_ms, os.urandom)
-    await gateway.write_run(RUN, RunLogged(params={"p": "x"}))
-    assert await params(node) == ["p"]

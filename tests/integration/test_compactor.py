@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 from unittest import mock
 from uuid import uuid4
 
+import asyncpg
+import numpy as np
 import pytest
 
-from runstream_projections.compaction import TAIL_ROWS
+from runstream_projections import compaction, metric_blocks
+from runstream_projections.chunk import Chunk, Series
+from runstream_projections.compaction import TAIL_ROWS, merge
+from runstream_schemas.errors import CheckpointMoved
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
+from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.projector import compactor as compactor_module
 from runstream_services.projector.compactor import IDLE_S, Compactor
@@ -49,7 +56,7 @@ def logged(at: int, run: str = "r") -> Sent:
 @asynccontextmanager
 async def compacting(p: Pipeline, clock: Seconds) -> AsyncIterator[Compactor]:
     line = Line(p.database, durable=False)
-    compactor = Compactor(line, lambda: p.projector.standing("metric_blocks"), clock)
+    compactor = Compactor(line, p.owner, lambda: p.projector.standing("metric_blocks"), clock)
     with mock.patch.object(compactor_module, "LOOK_S", 0.005):
         running = asyncio.create_task(compactor.run())
         try:
@@ -145,14 +152,84 @@ async def test_a_rebuilt_version_is_compacted_too(database: Database) -> None:
             await check_points(found, 6)
 
 
+@contextmanager
+def pausing_before_the_commit() -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+    """The first merge stops with its rows in hand: (it is there, it may go on)."""
+    there, go_on = asyncio.Event(), asyncio.Event()
+    in_a_thread = asyncio.to_thread
+
+    async def paused(*arguments: Any) -> Any:
+        made = await in_a_thread(*arguments)
+        if not there.is_set():
+            there.set()
+            await go_on.wait()
+        return made
+
+    with mock.patch.object(compactor_module.asyncio, "to_thread", paused):
+        yield there, go_on
+
+
+async def put_groups(connection: asyncpg.Connection, *groups: int) -> None:
+    """Store groups of so many points, as merges at level 1 leave them."""
+    last = 0
+    for points in groups:
+        steps = np.arange(last, last + points)
+        chunk = Chunk((Series("loss"),), np.array([points]), steps, steps, steps.astype(float))
+        statement = metric_blocks.replacement("_v1", "r", 1 + last, 1, merge([chunk]))
+        await connection.execute(statement.sql, *statement.args)
+        last += points
+
+
+@pytest.mark.parametrize("by", ["another owner", "the same owner"])
+async def test_a_merge_that_was_paused_deletes_nothing_of_what_was_merged_meanwhile(
+    database: Database, by: str
+) -> None:
+    """As many rows are there under the same numbers as it has read, and they hold more points."""
+    lines = [Line(database, durable=False) for _ in range(2)]
+    async with tables(database) as found:
+        connection = found.connection
+        await put_groups(connection, 1_500, 1_500, 3_000)
+        owners = [str(uuid4()), str(uuid4())] if by == "another owner" else [str(uuid4())] * 2
+        paused, quicker = (
+            Compactor(line, owner, lambda: None, Seconds()) for line, owner in zip(lines, owners, strict=True)
+        )
+        [standing] = await postgres_projections.take(connection, ["metric_blocks"], owners[0], by_force=True)
+        with pausing_before_the_commit() as (there, go_on):
+            merging = asyncio.create_task(paused.compact("r", standing, idle=True))
+            await asyncio.wait_for(there.wait(), 20)
+            if by == "another owner":
+                [standing] = await postgres_projections.take(connection, ["metric_blocks"], owners[1], by_force=True)
+            with mock.patch.object(compaction, "FANOUT", 3):
+                await quicker.compact("r", standing, idle=False)
+            assert await rows(found) == (0, 2), "two of 6,000 points, as the two that are in the other's hand"
+            go_on.set()
+            with pytest.raises(CheckpointMoved):
+                await asyncio.wait_for(merging, 20)
+        assert await found.points("r", "loss") == [(at, at, float(at)) for at in range(6_000)]
+    for line in lines:
+        await line.close()
+
+
+async def test_a_server_that_lost_its_lease_compacts_nothing(database: Database) -> None:
+    async with tables(database) as found:
+        await put_groups(found.connection, 1_500, 1_500)
+        [held] = await postgres_projections.take(found.connection, ["metric_blocks"], str(uuid4()), by_force=True)
+        line = Line(database, durable=False)
+        for owner, standing in ((str(uuid4()), held), (str(uuid4()), held._replace(epoch=held.epoch - 1))):
+            with pytest.raises(CheckpointMoved, match="another owner has metric_blocks_v1"):
+                await Compactor(line, owner, lambda: None, Seconds()).compact("r", standing, idle=True)
+        assert await rows(found) == (0, 2)
+        await line.close()
+
+
 @pytest.mark.parametrize("after_s", [0.0, 0.002, 0.004, 0.006, 0.01, 0.02])
 async def test_a_killed_merge_changes_nothing(database: Database, after_s: float) -> None:
     async with pipeline(database) as p, p.folding():
         await p.append([ENSURED, created(2, "r")])
         await add_tail_rows(p, 0, 8)
         line = Line(database, durable=False)
-        compactor = Compactor(line, lambda: p.projector.standing("metric_blocks"), Seconds())
-        merging = asyncio.create_task(compactor.compact("r", "_v1", idle=True))
+        compactor = Compactor(line, p.owner, lambda: p.projector.standing("metric_blocks"), Seconds())
+        merging = asyncio.create_task(compactor.compact("r", p.held("metric_blocks"), idle=True))
         await asyncio.sleep(after_s)
         merging.cancel()
         await asyncio.gather(merging, return_exceptions=True)
@@ -191,6 +268,29 @@ async def test_a_failure_does_not_end_it(database: Database) -> None:
         await check_points(found, 5)
 
 
+async def test_a_moment_without_memory_does_not_end_it(database: Database) -> None:
+    clock, failures = Seconds(), iter([MemoryError()])
+    whole = compactor_module._merged
+
+    def failing_once(*arguments: Any) -> Any:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return whole(*arguments)
+
+    async with pipeline(database) as p, p.folding(), tables(database) as found:
+        await p.append([ENSURED, created(2, "r")])
+        await add_tail_rows(p, 0, 5)
+        with mock.patch.object(compactor_module, "_merged", failing_once):
+            async with compacting(p, clock):
+
+                async def emptied() -> bool:
+                    clock.now += IDLE_S + 1
+                    return await rows(found) == (0, 1)
+
+                await eventually("it is merged after all", emptied)
+        await check_points(found, 5)
+
+
 async def test_a_damaged_row_keeps_only_its_own_run_from_being_compacted(database: Database) -> None:
     clock = Seconds()
     async with pipeline(database) as p, p.folding(), tables(database) as found:
@@ -211,7 +311,7 @@ async def test_a_damaged_row_keeps_only_its_own_run_from_being_compacted(databas
 
 async def test_it_ends_at_once_when_told_to(database: Database) -> None:
     async with pipeline(database) as p:
-        compactor = Compactor(p.lines[0], lambda: None, Seconds())
+        compactor = Compactor(p.lines[0], p.owner, lambda: None, Seconds())
         running = asyncio.create_task(compactor.run())
         await asyncio.sleep(0)
         compactor.stop()

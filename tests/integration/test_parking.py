@@ -12,16 +12,18 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import zstandard
 
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import Batch, Statement
-from runstream_schemas.errors import InvalidEvent, Unavailable
+from runstream_schemas.errors import InvalidEvent, LogCorrupt, Unavailable, Undecodable
 from runstream_schemas.events import Event, ExperimentEnsured, RunCreated, RunLogged, RunUpdated
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
 from runstream_services.gateway.app import build
 from runstream_services.projector.rebuild import Rebuild
+from runstream_services.projector.verify import verify_projection
 from tests.databases import reused_database
 from tests.laws.histories import incompressible, of_points
 from tests.laws.model import Model
@@ -172,6 +174,21 @@ async def test_a_value_that_postgresql_refuses_is_found_among_many(database: Dat
     assert "index row" in found[0][3]
 
 
+@pytest.mark.parametrize("error", [None, KeyError("k")], ids=["sql", "key"])
+async def test_a_rebuild_names_what_it_cannot_fold(database: Database, error: Exception | None) -> None:
+    await write(database, HISTORY)
+    await fold(database)
+    with broken("tags", error):
+        for attempt in (
+            rebuild(database, "tags"),
+            verify_projection(database, "tags", str(uuid4()), lambda step: None),
+        ):
+            with pytest.raises(InvalidEvent, match="tags cannot fold position 6, of run/a: "):
+                await attempt
+    async with connected(database) as connection:
+        assert await connection.fetchval("select version from projections where name = 'tags' and state = 'live'") == 1
+
+
 async def test_streams_that_take_effect_at_one_position_are_parked_one_by_one(database: Database) -> None:
     """An experiment releases the runs that waited for it, and these their events: all at its position."""
     early = [logged(10, "a"), logged(11, "b", POISON), logged(12, "c"), logged(13, "d", POISON), logged(14, "a")]
@@ -211,6 +228,66 @@ async def test_an_error_of_the_server_parks_nothing(database: Database) -> None:
         await owner.execute("grant insert on tags_v1 to runstream_service")
         await p.folded()
         assert await parked(database) == []
+
+
+async def put_payload(database: Database, position: int, payload: bytes) -> bytes:
+    """Store other bytes as an event's payload, as only a superuser or a failing disk can; return what was there."""
+    async with connected(database) as connection, connection.transaction():
+        await connection.execute("set local session_replication_role = replica")
+        was: bytes = await connection.fetchval("select payload from event_log where position = $1", position)
+        await connection.execute("update event_log set payload = $2 where position = $1", position, payload)
+        return was
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"damaged", "the payload at position 6 is damaged"),
+        (zstandard.ZstdCompressor().compress(b'{"unknown":1}'), "not a RunLogged"),
+    ],
+    ids=["damaged", "of another form"],
+)
+async def test_an_event_that_cannot_be_decoded_stops_its_stream_alone(
+    database: Database, payload: bytes, reason: str
+) -> None:
+    await write(database, HISTORY)
+    whole = await put_payload(database, 6, payload)
+    async with pipeline(database) as p, p.folding():
+        await p.folded()
+        assert p.projector.parked_at(run_stream("a")) is not None
+        assert p.projector.parked_at(run_stream("b")) is None
+    found = await parked(database)
+    # Projections of other events go on; each of these has stopped at the event, and keeps what comes behind it.
+    first = {name: why for name, stream, position, why in found if position == 6}
+    assert set(first) == set(PROJECTIONS) - {"experiments"}
+    assert all(reason in why for why in first.values())
+    assert {row[1] for row in found} == {"run/a"}
+    with pytest.raises((LogCorrupt, Undecodable), match="position 6"):
+        await rebuild(database, "tags")
+    async with tables(database) as tables_now:
+        run = await tables_now.run("b")
+        assert run is not None
+        assert list(run["param_keys"]) == ["p10", "p5", "p7"]
+    await put_payload(database, 6, whole)
+    for name in PROJECTIONS:
+        await rebuild(database, name)
+    async with tables(database) as tables_now:
+        await check_is_model(tables_now, Model().log(HISTORY))
+
+
+async def test_what_waits_and_cannot_be_decoded_goes_on_waiting_alone(database: Database) -> None:
+    early = [logged(10, "a"), logged(11, "a")]
+    await write(database, early)
+    await put_payload(database, 1, b"damaged")
+    await write(database, [ENSURED, created(20, "a"), logged(21, "a")])
+    await fold(database)
+    async with tables(database) as found:
+        verdicts = [verdict for verdict, _, _ in (await found.verdicts()).values()]
+        assert verdicts == ["waiting", *["accepted"] * 4]
+        run = await found.run("a")
+        assert run is not None
+        assert list(run["param_keys"]) == ["p11", "p21"]
+    assert await parked(database) == []
 
 
 @asynccontextmanager

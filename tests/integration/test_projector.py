@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -15,6 +16,7 @@ from runstream_services import log_tail
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.log_tail import LogTail
+from runstream_services.ports import Recorded
 from runstream_services.projector.core import Coalescing
 from runstream_services.projector.service import Projector
 from tests.databases import reused_database
@@ -75,6 +77,56 @@ async def test_changes_are_gathered_until_somebody_reads(database: Database) -> 
         async with asyncio.timeout(20):
             await p.folded()
         assert tail_rows == [20]
+    await check(database, HISTORY)
+
+
+async def test_who_sees_the_head_before_the_projector_does_need_not_wait_longer(database: Database) -> None:
+    """The answer to an append takes a moment longer than a read's look at the head, in the middle of a change."""
+    held: list[list[Recorded]] = []
+    readers: list[asyncio.Task[dict[str, str]]] = []
+    change = Projector._change
+    async with pipeline(database, coalescing=Coalescing(least_s=3_600.0, most_s=3_600.0)) as p, p.folding():
+
+        async def and_somebody_reads(*arguments: Any) -> None:
+            await change(*arguments)
+            if not readers:
+                with mock.patch.object(p.tail, "extend", held.append):
+                    await p.append([HISTORY[-1]])
+                readers.append(asyncio.create_task(p.projector.wait_for(NAMES, len(HISTORY), 10)))
+                await asyncio.sleep(0)
+                asyncio.get_running_loop().call_later(0.01, p.tail.extend, held[0])
+
+        with mock.patch.object(Projector, "_change", and_somebody_reads):
+            await p.append(HISTORY[:-1])
+            await p.projector.wait_for(NAMES, len(HISTORY) - 1, 20)
+
+            async def somebody_read() -> bool:
+                return bool(readers)
+
+            await eventually("somebody reads", somebody_read)
+            await readers[0]
+    await check(database, HISTORY)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("a mistake of ours")], ids=repr)
+async def test_an_error_that_nobody_expected_parks_nothing_and_ends_nothing(
+    database: Database, error: Exception
+) -> None:
+    method = "_fold" if isinstance(error, MemoryError) else "_next"
+    whole, failures = getattr(Projector, method), iter([error])
+
+    def failing_once(*arguments: Any) -> Any:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return whole(*arguments)
+
+    with mock.patch.object(Projector, method, failing_once):
+        async with pipeline(database) as p, p.folding():
+            await p.append(HISTORY)
+            await p.folded()
+    assert next(failures, None) is None
+    async with connected(database) as connection:
+        assert await connection.fetchval("select count(*) from parked_events") == 0
     await check(database, HISTORY)
 
 
@@ -150,6 +202,35 @@ async def test_an_owner_that_was_away_too_long_loses_its_lease_and_changes_nothi
                 with pytest.raises(CheckpointMoved, match="another owner has"):
                     await postgres_projections.move(connection, owner, [standing], now.position + 1, [])
     await check(database, HISTORY)
+
+
+async def test_projections_that_another_process_holds_in_part_are_not_taken_at_all(database: Database) -> None:
+    async with connected(database, service=True) as connection:
+        first, second = (f"00000000-0000-0000-0000-00000000000{letter}" for letter in "ab")
+        await postgres_projections.take(connection, ["tags"], first, by_force=False)
+        with pytest.raises(CheckpointMoved, match="another process holds tags"):
+            await postgres_projections.take(connection, NAMES, second, by_force=False)
+        owners = await connection.fetch("select name from projections where owner = $1", second)
+        assert owners == []
+        assert len(await postgres_projections.take(connection, NAMES, first, by_force=False)) == len(NAMES)
+
+
+async def test_a_projector_that_loses_its_lease_tells_no_one_that_it_holds_anything(database: Database) -> None:
+    line = Line(database, durable=False)
+    owners = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"]
+    projector = Projector(line, LogTail(), owners[0], by_force=False, coalescing=Coalescing(0.0, 0.0))
+    running = asyncio.create_task(projector.run())
+    await projector.wait_for(NAMES, 0, 20)
+    async with connected(database, service=True) as connection:
+        await postgres_projections.take(connection, NAMES, owners[1], by_force=True)
+
+    async def holds_nothing() -> bool:
+        return projector.standing("metric_blocks") is None
+
+    await eventually("it noticed", holds_nothing)
+    projector.stop()
+    await running
+    await line.close()
 
 
 async def test_tables_that_a_crash_threw_back_are_folded_again_before_they_are_read(database: Database) -> None:

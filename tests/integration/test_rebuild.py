@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 from uuid import uuid4
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.projection import Row
 from runstream_schemas.errors import CheckpointMoved, StartupError, UnknownEventType
 from runstream_schemas.events import Event, ExperimentEnsured, ExperimentTagSet, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
@@ -70,11 +72,6 @@ async def until_read(p: Pipeline, name: str, version: int) -> None:
         return standing is not None and standing.version == version
 
     await eventually(f"version {version} of {name} is read", is_read)
-
-
-async def test_a_projection_that_does_not_exist_is_named(database: Database) -> None:
-    with pytest.raises(StartupError, match=r"no projection nothing: there are experiments, "):
-        a_rebuild(database, "nothing")
 
 
 @pytest.mark.parametrize("name", list(PROJECTIONS))
@@ -233,6 +230,7 @@ async def test_an_unknown_event_is_passed_over_live_and_stops_a_rebuild(database
 
 #: A change of each projection's tables that its users would see.
 TAMPERED = {
+    "decisions": "update decision_runs_v1 set deleted = true where run_id = 'r1'",
     "experiments": "update experiments_v1 set name = 'b'",
     "runs": "update runs_v1 set status = 'FAILED' where run_id = 'r1'",
     "params": "delete from params_v1 where key = 'p7'",
@@ -242,20 +240,45 @@ TAMPERED = {
 }
 
 
-@pytest.mark.parametrize("name", list(PROJECTIONS))
+@pytest.mark.parametrize("name", list(TAMPERED))
 async def test_verifying_tells_the_tables_that_are_not_what_the_log_says(database: Database, name: str) -> None:
     events = history(30)
     await write(database, events)
     await fold(database)
     async with connected(database) as connection:
         assert (await connection.execute(TAMPERED[name])).split()[-1] != "0"
-    for checked in PROJECTIONS:
+    for checked in TAMPERED:
         verified = await verify_projection(database, checked, str(uuid4()), lambda step: None)
         assert verified.position == len(events)
         assert (verified.live == verified.rebuilt) == (checked != name), checked
-    assert await a_rebuild(database, name).run() == 2
+    if name == "decisions":
+        assert (await redecide(database, str(uuid4()), lambda step: None, accept=False)).switched
+    else:
+        assert await a_rebuild(database, name).run() == 2
     verified = await verify_projection(database, name, str(uuid4()), lambda step: None)
     assert verified.live == verified.rebuilt
+
+
+async def test_content_is_read_run_by_run(database: Database) -> None:
+    """However large a table is: no more than one run of it is in memory."""
+    events = history(30)
+    async with pipeline(database) as p, p.folding():
+        for at in range(0, len(events), 5):
+            await p.append(events[at : at + 5])
+            await p.folded()
+    seen: list[list[str]] = []
+    whole = PROJECTIONS["metric_blocks"]
+
+    def canonical(rows: Sequence[Row]) -> Row:
+        assert whole.canonical is not None
+        seen.append([row[0] for row in rows])
+        return whole.canonical(rows)
+
+    with mock.patch.dict(PROJECTIONS, {"metric_blocks": replace(whole, canonical=canonical)}):
+        async with tables(database) as found:
+            await found.hashes()
+    assert [set(runs) for runs in seen] == [{"r0"}, {"r1"}, {"r2"}]
+    assert min(map(len, seen)) > 1
 
 
 async def test_a_killed_verification_leaves_nothing_that_is_not_dropped(database: Database) -> None:
@@ -274,31 +297,53 @@ async def test_a_killed_verification_leaves_nothing_that_is_not_dropped(database
         assert await drop_retired(connection) == ["runs_v2"]
 
 
-async def test_a_decision_is_changed_only_when_that_is_asked_for(database: Database) -> None:
-    """An event that the stored decisions refuse, and the rules accept."""
-    events = history(6)
-    await write(database, events)
-    async with connected(database) as connection:
-        await connection.execute(
-            "insert into decisions_v1 (position, verdict, decided_at, code, message) "
-            "values (8, 'rejected', 8, 'BAD_REQUEST', 'by another rule')"
-        )
+async def test_a_rebuild_that_was_given_up_while_it_switches_leaves_the_live_version(database: Database) -> None:
+    await write(database, history(6))
     await fold(database)
-    for accept in (False, True):
-        position, changes = await redecide(database, str(uuid4()), lambda step: None, accept=accept)
-        assert position == len(events)
-        assert [tuple(change) for change in changes] == [(8, "rejected", "accepted")]
-        assert await states(database, "decisions") == ({1: "live"} if not accept else {1: "retired", 2: "live"})
-    async with pipeline(database) as p:
-        outcomes = await p.append([Sent(event_id(5_000), run_stream("r0"), RunLogged(params={"p0": "2"}))])
-        assert outcomes[0].decision.verdict == "rejected", "deciding goes on from the new version"
-    for name in PROJECTIONS:
-        await a_rebuild(database, name).run()
-    async with tables(database) as found:
-        # The refused event changes nothing: the model need not hear it.
-        model = Model().log(events)
-        model.verdicts[len(events) + 1] = (await found.verdicts())[len(events) + 1]  # type: ignore[assignment]
-        await check_is_model(found, model)
+    switch = postgres_projections.switch
+
+    async def given_up(connection: asyncpg.Connection, owner: str, standing: Any) -> None:
+        async with connected(database) as other:
+            await other.execute("update projections set state = 'retired' where state = 'building'")
+        await switch(connection, owner, standing)
+
+    with mock.patch.object(postgres_projections, "switch", given_up), pytest.raises(CheckpointMoved, match="tags_v2"):
+        await a_rebuild(database, "tags").run()
+    assert await states(database, "tags") == {1: "live", 2: "retired"}
+
+
+async def test_what_is_being_filled_is_not_dropped(database: Database) -> None:
+    await write(database, history(30))
+    await fold(database)
+    begun: list[Rebuild] = []
+    go_on, fill = asyncio.Event(), Rebuild._fill
+
+    async def and_wait(rebuilding: Rebuild, *arguments: Any) -> Any:
+        begun.append(rebuilding)
+        await go_on.wait()
+        return await fill(rebuilding, *arguments)
+
+    async def both_begun() -> bool:
+        return len(begun) == 2
+
+    with mock.patch.object(Rebuild, "_fill", and_wait), mock.patch.object(postgres_projections, "LEASE_S", 3):
+        filling = asyncio.create_task(a_rebuild(database, "tags").run())
+        verifying = asyncio.create_task(verify_projection(database, "runs", str(uuid4()), lambda step: None))
+        await eventually("both have begun", both_begun)
+        async with connected(database) as connection:
+
+            async def renewed() -> bool:
+                now = dict(await connection.fetch(leases))
+                return all(until > first[name] for name, until in now.items())
+
+            leases = "select name, lease_until from projections where state in ('building', 'checking')"
+            first = dict(await connection.fetch(leases))
+            await eventually("the leases are renewed, though no step ends", renewed)
+            assert await drop_retired(connection) == []
+            go_on.set()
+            assert await filling == 2
+            assert (await verifying).live == (await verifying).rebuilt
+            assert await drop_retired(connection) == ["tags_v1"]
 
 
 async def test_a_release_with_another_revision_asks_for_a_rebuild(database: Database) -> None:

@@ -40,9 +40,12 @@ def small_groups() -> Iterator[None]:
 async def compacted(p: Pipeline, *, idle: bool) -> None:
     """Compact the run, as two processes at once would: one of them may find that the other was quicker."""
     lines = [Line(p.database, durable=False) for _ in range(2)]
-    compactors = [Compactor(line, lambda: p.projector.standing("metric_blocks"), time.monotonic) for line in lines]
+    compactors = [
+        Compactor(line, p.owner, lambda: p.projector.standing("metric_blocks"), time.monotonic) for line in lines
+    ]
     ended = await asyncio.gather(
-        *(compactor.compact(RUN, "_v1", idle=idle) for compactor in compactors), return_exceptions=True
+        *(compactor.compact(RUN, p.held("metric_blocks"), idle=idle) for compactor in compactors),
+        return_exceptions=True,
     )
     for line in lines:
         await line.close()

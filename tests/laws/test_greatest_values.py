@@ -32,8 +32,8 @@ async def test_greatest_values_are_stored_folded_rebuilt_and_compacted(database:
         assert [o.decision.verdict for o in outcomes] == ["accepted"] * len(history)
         await p.folded()
         line = Line(database)
-        compactor = Compactor(line, lambda: p.projector.standing("metric_blocks"), time.monotonic)
-        await compactor.compact(run_id, "_v1", idle=True)
+        compactor = Compactor(line, p.owner, lambda: p.projector.standing("metric_blocks"), time.monotonic)
+        await compactor.compact(run_id, p.held("metric_blocks"), idle=True)
         await line.close()
         async with tables(database) as found:
             assert await found.connection.fetchval("select count(*) from parked_events") == 0

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_services.adapters.postgres import Database
 from runstream_services.projector import service
@@ -92,13 +93,13 @@ async def check_verify(database: Database, history: list[Sent], data: st.DataObj
         await live.folded()
         verifying = [
             asyncio.create_task(verify_projection(database, name, str(uuid4()), lambda step: None))
-            for name in PROJECTIONS
+            for name in (*PROJECTIONS, decision_tables.NAME)
         ]
         await live.append(during)
         for verified in await asyncio.gather(*verifying):
             assert verified.live == verified.rebuilt, verified.name
         reached = await redecide(database, str(uuid4()), lambda step: None, accept=False)
-        assert reached == (len(before) + len(during), [])
+        assert reached == (len(before) + len(during), [], True)
         await live.append(after)
         await live.folded()
     async with tables(database) as found:

@@ -108,7 +108,7 @@ def is_of_the_data(error: Exception) -> bool:
         return (error.sqlstate or "")[:2] in _DATA_CLASSES
     if isinstance(error, RunstreamError):
         return isinstance(error, InvalidEvent)
-    return not isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError)
+    return not isinstance(error, OSError | MemoryError | asyncpg.InterfaceError | asyncpg.InternalClientError)
 
 
 class Line:

@@ -16,10 +16,10 @@ import zstandard
 from runstream_projections.projection import Statement, together
 from runstream_schemas.codec import MAX_ENVELOPE_BYTES, decode_payload, encode
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import LogCorrupt, OriginMoved, UnknownEventType
+from runstream_schemas.errors import LogCorrupt, OriginMoved, Undecodable, UnknownEventType
 from runstream_schemas.positions import Head, Origin
 from runstream_services.adapters.postgres_projections import LEASE_S
-from runstream_services.ports import Delivery, Numbered, Recorded
+from runstream_services.ports import Delivery, Numbered, Recorded, Unreadable
 
 _APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 15))})"
 _encode: Final = msgspec.json.Encoder().encode
@@ -176,7 +176,8 @@ async def read_after(
 ) -> Page:
     """Return the next events in order: at most ``limit``, about ``max_bytes``, but one if there is one.
 
-    ``strict`` raises :class:`UnknownEventType` for one that this release does not know, in place of leaving it out.
+    ``strict`` raises :class:`UnknownEventType` for one that this release does not know, in place of leaving it out, and
+    what is wrong with one that cannot be decoded.
     """
     rows = await connection.fetch(
         f"select {_COLUMNS} from (select *, sum(coalesce(length(payload), 0)) over (order by position) as bytes "
@@ -245,13 +246,23 @@ def header_of(row: asyncpg.Record, payload: bytes) -> Envelope:
 
 
 def recorded(row: asyncpg.Record, *, strict: bool = False) -> Recorded | None:
-    """Return the event of a row of the log, None where this release cannot know it."""
+    """Return the event of a row of the log, None where this release cannot know it.
+
+    One that cannot be decoded is :class:`Unreadable`; ``strict`` raises what is wrong with it, with its position.
+    """
     if row["payload"] is None:
         return None
-    envelope = envelope_of(row)
     try:
+        envelope = envelope_of(row)
         return Recorded(row["position"], envelope, decode_payload(envelope))
-    except UnknownEventType as error:
+    except (UnknownEventType, Undecodable) as error:
         if strict:
-            raise UnknownEventType(f"position {row['position']}: {error}") from error
-        return None
+            raise type(error)(f"position {row['position']}: {error}") from error
+        if isinstance(error, UnknownEventType):
+            return None
+        reason = str(error)
+    except LogCorrupt as error:
+        if strict:
+            raise
+        reason = str(error)
+    return Recorded(row["position"], header_of(row, b""), Unreadable(row["type"], reason))

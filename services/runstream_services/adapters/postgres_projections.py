@@ -17,6 +17,9 @@ from runstream_services.adapters.postgres import SERVICE_ROLE
 #: How long an owner that says nothing keeps its projections.
 LEASE_S: Final = 10
 
+#: Argument: a projection's name.
+LIVE_VERSION: Final = "select version from projections where name = $1 and state = 'live'"
+
 #: (name, revision, tables) of everything that this release projects, decisions first.
 DEFINED: Final = (
     (decision_tables.NAME, decision_tables.REVISION, decision_tables.TABLES),
@@ -44,34 +47,71 @@ def ddl(name: str, version: int) -> str:
     return source.read_text(encoding="utf-8").replace("_vN", suffix_of(version))
 
 
-async def create_version(owner: asyncpg.Connection, name: str, revision: int, tables: Sequence[str], state: str) -> int:
-    """Make the next version of a projection, empty, and return its number; as the owner of the database."""
-    async with owner.transaction():
-        await owner.execute("lock table projections in share row exclusive mode")
-        version = await owner.fetchval("select coalesce(max(version), 0) + 1 from projections where name = $1", name)
-        await owner.execute(
-            "insert into projections (name, version, revision, state, position) values ($1, $2, $3, $4, 0)",
+async def create_version(
+    connection: asyncpg.Connection,
+    name: str,
+    revision: int,
+    tables: Sequence[str],
+    state: str,
+    owner: str | None = None,
+) -> Standing:
+    """Make the next version of a projection, empty, for ``owner`` to fill; as the owner of the database."""
+    async with connection.transaction():
+        await connection.execute("lock table projections in share row exclusive mode")
+        row = await connection.fetchrow(
+            "insert into projections (name, version, revision, state, position, owner, epoch, lease_until) "
+            "select $1, coalesce(max(version), 0) + 1, $2, $3, 0, $4, 1, now() + make_interval(secs => $5) "
+            "from projections where name = $1 returning name, version, epoch, position",
             name,
-            version,
             revision,
             state,
+            owner,
+            float(LEASE_S),
         )
-        await owner.execute(ddl(name, version))
-        if await owner.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
-            names = ", ".join(table + suffix_of(version) for table in tables)
-            await owner.execute(f"grant select, insert, update, delete on {names} to {SERVICE_ROLE}")
-    return int(version)
+        standing = Standing(*row)
+        await connection.execute(ddl(name, standing.version))
+        if await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
+            names = ", ".join(table + standing.suffix for table in tables)
+            await connection.execute(f"grant select, insert, update, delete on {names} to {SERVICE_ROLE}")
+    return standing
 
 
-async def drop_version(owner: asyncpg.Connection, name: str, version: int) -> None:
-    """Drop a version that nobody reads, and its tables."""
+async def drop_version(connection: asyncpg.Connection, name: str, version: int, owner: str | None = None) -> bool:
+    """Drop a version that nobody reads or fills, besides ``owner``, and its tables; tell whether it was dropped."""
     tables = next(tables for known, _, tables in DEFINED if known == name)
-    async with owner.transaction():
-        gone = await owner.execute(
-            "delete from projections where name = $1 and version = $2 and state <> 'live'", name, version
+    async with connection.transaction():
+        gone = await connection.execute(
+            "delete from projections where name = $1 and version = $2 and state <> 'live' "
+            "and (owner is null or owner = $3 or lease_until < now())",
+            name,
+            version,
+            owner,
         )
         if gone == "DELETE 1":
-            await owner.execute("drop table " + ", ".join(table + suffix_of(version) for table in tables))
+            await connection.execute("drop table " + ", ".join(table + suffix_of(version) for table in tables))
+    return bool(gone == "DELETE 1")
+
+
+async def switch(connection: asyncpg.Connection, owner: str, standing: Standing) -> None:
+    """Make the version that ``owner`` filled the one that is read, in the caller's transaction.
+
+    Raises :class:`CheckpointMoved` where another process took it over or gave it up.
+    """
+    await connection.execute(
+        "update projections set state = 'retired', owner = null, lease_until = null, epoch = epoch + 1 "
+        "where name = $1 and state = 'live'",
+        standing.name,
+    )
+    switched = await connection.execute(
+        "update projections set state = 'live', owner = null, lease_until = null, epoch = epoch + 1 "
+        "where name = $1 and version = $2 and owner = $3 and epoch = $4 and state in ('building', 'checking')",
+        standing.name,
+        standing.version,
+        owner,
+        standing.epoch,
+    )
+    if switched != "UPDATE 1":
+        raise CheckpointMoved(f"{standing.name}{standing.suffix} was taken over or given up by another process")
 
 
 async def ensure_live(owner: asyncpg.Connection) -> None:
@@ -96,20 +136,45 @@ async def ensure_live(owner: asyncpg.Connection) -> None:
 
 
 async def take(connection: asyncpg.Connection, names: Sequence[str], owner: str, *, by_force: bool) -> list[Standing]:
-    """Become the owner of the live versions of ``names``; those that a live owner holds are left out.
+    """Become the owner of the live versions of ``names``: of all of them, or of none where a live owner holds one.
 
-    ``by_force`` takes them all the same: for a process that knows itself to be alone on the data.
+    ``by_force`` takes them all the same: for a process that knows itself to be alone on the data. Raises
+    :class:`CheckpointMoved` where one is held.
     """
-    rows = await connection.fetch(
-        "update projections set owner = $2, epoch = epoch + 1, lease_until = now() + make_interval(secs => $3) "
-        "where state = 'live' and name = any($1::text[]) "
-        "and ($4 or owner is null or owner = $2 or lease_until < now()) returning name, version, epoch, position",
-        names,
-        owner,
-        float(LEASE_S),
-        by_force,
-    )
+    async with connection.transaction():
+        rows = await connection.fetch(
+            "update projections set owner = $2, epoch = epoch + 1, lease_until = now() + make_interval(secs => $3) "
+            "where state = 'live' and name = any($1::text[]) "
+            "and ($4 or owner is null or owner = $2 or lease_until < now()) returning name, version, epoch, position",
+            names,
+            owner,
+            float(LEASE_S),
+            by_force,
+        )
+        held = sorted(set(names) - {row["name"] for row in rows})
+        if held:
+            raise CheckpointMoved(
+                f"another process holds {', '.join(held)}; it gives up its lease within seconds after it stops"
+            )
     return [Standing(*row) for row in rows]
+
+
+async def confirm_lease(connection: asyncpg.Connection, owner: str, standing: Standing) -> None:
+    """Raise :class:`CheckpointMoved` unless ``owner`` holds this version, in the caller's transaction.
+
+    The lock keeps the version from being dropped. It keeps nobody from moving the checkpoint or taking the lease over:
+    a process that is paused in its transaction must not hold up its successor. So what the caller changes must also
+    fail where the successor was quicker.
+    """
+    held = await connection.fetchval(
+        "select true from projections where name = $1 and version = $2 and epoch = $3 and owner = $4 for key share",
+        standing.name,
+        standing.version,
+        standing.epoch,
+        owner,
+    )
+    if not held:
+        raise CheckpointMoved(f"another owner has {standing.name}{standing.suffix}")
 
 
 async def live(connection: asyncpg.Connection) -> list[Standing]:
@@ -126,7 +191,7 @@ async def renew(connection: asyncpg.Connection, owner: str) -> int:
     """
     done: str = await connection.execute(
         "update projections p set lease_until = now() + make_interval(secs => $2) from (select name, version "
-        "from projections where owner = $1 and state = 'live' for update skip locked) t "
+        "from projections where owner = $1 for update skip locked) t "
         "where p.name = t.name and p.version = t.version",
         owner,
         float(LEASE_S),

@@ -10,14 +10,16 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from runstream_projections import reads
+from runstream_projections import decision_tables, reads
+from runstream_projections.projection import suffix_of
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import Conflict, RequestError, Transient, Unavailable, missing
+from runstream_schemas.errors import RequestError, Transient, Unavailable, missing
 from runstream_schemas.events import CURRENT_VERSION, Event
 from runstream_schemas.ids import run_stream, uuid7
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Pool
+from runstream_services.adapters.postgres_projections import LIVE_VERSION
 from runstream_services.gateway import rules
 from runstream_services.ports import Outcome, ReadSide, RunRegister
 
@@ -98,11 +100,14 @@ class Gateway:
         return None if parked is None else parked[0]
 
     async def _run_exists(self, run_id: str) -> bool:
-        # Decisions commit with the append: what is acknowledged is decided, and visible to any new snapshot.
-        sql = "select exists (select from decision_runs_vN where run_id = $1)"
-        rows = await self._retried(
-            "looking for a run", lambda: self._select(sql.replace("_vN", self._runs.suffix), run_id)
-        )
+        async def attempt() -> list[asyncpg.Record]:
+            # Decisions commit with the append: what is acknowledged is decided, and visible to any new snapshot. Which
+            # version is live only the catalogue knows: who decides notices a new one when it appends.
+            [live] = await self._select(LIVE_VERSION, decision_tables.NAME)
+            sql = f"select exists (select from decision_runs{suffix_of(live['version'])} where run_id = $1)"
+            return await self._select(sql, run_id)
+
+        rows = await self._retried("looking for a run", attempt)
         return bool(rows[0][0])
 
     async def artifact_location(self, experiment_id: int) -> str | None:
@@ -145,9 +150,8 @@ class Gateway:
                 while True:
                     try:
                         return await attempt()
-                    except (Transient, Conflict, asyncpg.UndefinedTableError):
+                    except (Transient, asyncpg.UndefinedTableError):
                         # A version that was read may have been dropped a moment ago: look again at what is read.
-                        # Conflict: the decisions are being taken over, after a crash or by another process.
                         await asyncio.sleep(pause_s)
                         pause_s = min(1.0, 2 * pause_s)
         except TimeoutError:

@@ -15,6 +15,7 @@ from runstream_projections.chunk import decode
 from runstream_projections.compaction import TAIL_POINTS, TAIL_ROWS, Merge, RowInfo, merge, plan
 from runstream_projections.projection import Statement
 from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient
+from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
 
@@ -35,12 +36,15 @@ class _Tail:
 class Compactor:
     """Watches what the projector adds to ``metric_blocks`` and merges it in the background."""
 
-    def __init__(self, line: Line, standing: Callable[[], Standing | None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, line: Line, owner: str, standing: Callable[[], Standing | None], clock: Callable[[], float]
+    ) -> None:
         self._line = line
+        self._owner = owner
         self._standing = standing
         self._clock = clock
         self._tails: dict[str, _Tail] = {}
-        self._looked_at: int | None = None
+        self._looked_at: tuple[int, int] | None = None
         self._stopping = asyncio.Event()
         self.merges = 0
 
@@ -63,8 +67,8 @@ class Compactor:
             except (Transient, CheckpointMoved) as error:
                 log.warning("compaction starts over", reason=str(error))
                 self._looked_at = None
-            except (RunstreamError, asyncpg.PostgresError) as error:
-                log.error("compaction failed", reason=repr(error))
+            except Exception as error:  # whatever it is: the server goes on, and so do other runs
+                log.error("compaction failed", reason=repr(error), exc_info=not isinstance(error, RunstreamError))
                 self._looked_at = None
             try:
                 async with asyncio.timeout(LOOK_S):
@@ -76,7 +80,8 @@ class Compactor:
         standing = self._standing()
         if standing is None:
             return
-        if self._looked_at != standing.version:
+        # Another version may be read since the last look, or another owner may have folded meanwhile.
+        if self._looked_at != (standing.version, standing.epoch):
             await self._find_tails(standing)
         now = self._clock()
         for run_id, tail in list(self._tails.items()):
@@ -87,7 +92,7 @@ class Compactor:
                 del self._tails[run_id]
             else:
                 self._tails[run_id] = _Tail(touched_at=tail.touched_at)
-            await self.compact(run_id, standing.suffix, idle=idle)
+            await self.compact(run_id, standing, idle=idle)
 
     async def _find_tails(self, standing: Standing) -> None:
         """What an earlier process left behind."""
@@ -97,13 +102,16 @@ class Compactor:
             )
         for run_id, count, points in rows:
             self._tails.setdefault(run_id, _Tail(count, int(points), self._clock()))
-        self._looked_at = standing.version
+        self._looked_at = standing.version, standing.epoch
 
-    async def compact(self, run_id: str, suffix: str, *, idle: bool) -> None:
-        """Merge what the plan says, until it says nothing."""
+    async def compact(self, run_id: str, standing: Standing, *, idle: bool) -> None:
+        """Merge what the plan says, until it says nothing.
+
+        Raises :class:`CheckpointMoved` where ``standing`` is another owner's by now, or the rows are not as planned.
+        """
         async with self._line.use(f"compacting run {run_id}") as connection:
             while not self._stopping.is_set():
-                rows = await connection.fetch(metric_blocks.rows_query(suffix), run_id)
+                rows = await connection.fetch(metric_blocks.rows_query(standing.suffix), run_id)
                 infos = [
                     RowInfo(number, row["position"], row["level"], row["points"], row["bytes"])
                     for number, row in enumerate(rows)
@@ -111,25 +119,25 @@ class Compactor:
                 chosen = plan(infos, idle=idle)
                 if chosen is None:
                     return
-                await self._merge(connection, run_id, suffix, chosen, [rows[number] for number in chosen.row_ids])
+                await self._merge(connection, run_id, standing, chosen, [rows[number] for number in chosen.row_ids])
                 self.merges += 1
 
     async def _merge(
-        self, connection: asyncpg.Connection, run_id: str, suffix: str, chosen: Merge, rows: list[asyncpg.Record]
+        self, connection: asyncpg.Connection, run_id: str, standing: Standing, chosen: Merge, rows: list[asyncpg.Record]
     ) -> None:
+        suffix = standing.suffix
         tail = [row["position"] for row in rows if row["level"] == 0]
         groups = sorted({row["position"] for row in rows if row["level"] > 0})
         stored = [r["data"] for r in await connection.fetch(metric_blocks.chunks_query(suffix), run_id, tail, groups)]
         # numpy and zstd let go of the interpreter: requests are answered meanwhile.
         statement = await asyncio.to_thread(_merged, stored, suffix, run_id, chosen)
         async with connection.transaction():
-            deleted = 0
-            for table, column, values in (("metric_tail", "position", tail), ("metric_blocks", "since", groups)):
-                sql = f"delete from {table}{suffix} where run_id = $1 and {column} = any($2::bigint[])"
-                done = await connection.execute(sql, run_id, values)
-                deleted += int(done.split()[-1])
-            if deleted != len(rows):
-                # Whoever holds the same rows in hand may go on; the content is theirs to keep.
+            await postgres_projections.confirm_lease(connection, self._owner, standing)
+            removed: list[tuple[int, ...]] = []
+            for sql, values in zip(metric_blocks.removals(suffix), (tail, groups), strict=True):
+                removed += map(tuple, await connection.fetch(sql, run_id, values))
+            # Another merge may have put other rows in the place of those that were read, and as many.
+            if sorted(removed) != sorted((r["position"], r["part"], r["level"], r["points"]) for r in rows):
                 raise CheckpointMoved(f"another process compacts run {run_id}")
             await connection.execute(statement.sql, *statement.args)
 

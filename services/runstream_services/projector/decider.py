@@ -19,12 +19,12 @@ from runstream_projections.decisions import (
     decide,
     waits_on,
 )
-from runstream_schemas.errors import CheckpointMoved
+from runstream_schemas.errors import CheckpointMoved, LogCorrupt
 from runstream_schemas.events import RunLogged
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
-from runstream_services.ports import Delivery, Draft
+from runstream_services.ports import Delivery, Draft, Recorded, Unreadable
 
 #: Runs and experiments kept in memory; above it everything is forgotten and read again when needed.
 CACHED: Final = 50_000
@@ -47,31 +47,26 @@ class Decider:
     @property
     def lease(self) -> tuple[int, str, int]:
         """(version, owner, epoch) of the checkpoint that this process holds."""
-        standing = self._held()
+        standing = self.held
         return standing.version, self._owner, standing.epoch
 
     @property
-    def suffix(self) -> str:
-        """The ending of the names of the tables that are decided from."""
-        return self._held().suffix
-
-    def _held(self) -> Standing:
+    def held(self) -> Standing:
+        """The version that is decided into. Raises :class:`CheckpointMoved` while there is none."""
         if self._standing is None:
             raise CheckpointMoved("the lease of decisions is not held")
         return self._standing
 
     def _sql(self, sql: str) -> str:
-        return sql.replace("_vN", self.suffix)
+        return sql.replace("_vN", self.held.suffix)
 
     async def reset(self) -> None:
         """Forget cached state, take the lease, and decide what the log has and nobody decided."""
         self._state = State()
         self._standing = None
         async with self._line.use("taking over the decisions") as connection:
-            taken = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
-            if not taken:
-                raise CheckpointMoved("another process decides; it gives up its lease within seconds after it stops")
-            await self.adopt(connection, taken[0])
+            [taken] = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
+            await self.adopt(connection, taken)
             await self.catch_up(connection)
 
     async def adopt(self, connection: asyncpg.Connection, standing: Standing) -> None:
@@ -85,11 +80,11 @@ class Decider:
     async def catch_up(self, connection: asyncpg.Connection, up_to: int | None = None) -> None:
         """Decide the events of the log after the checkpoint, batch by batch."""
         while True:
-            standing = self._held()
+            standing = self.held
             page = await postgres_log.read_after(connection, standing.position, CATCH_UP_EVENTS, up_to=up_to)
             if page.end == standing.position:
                 return
-            claims = [Claim(e.position, e.envelope.id, e.envelope.stream, e.event) for e in page.events]
+            claims = [_claim(event) for event in page.events]
             await self._load(connection, claims)
             changes = decide(self._state, claims)
             statements = tables.changes_to_statements(changes, standing.suffix)
@@ -109,7 +104,7 @@ class Decider:
                 await self._load(connection, claims)
         changes = decide(self._state, claims)
         released = frozenset(at for _, at, _ in changes.late)
-        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self.suffix), changes)
+        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self.held.suffix), changes)
 
     def accept(self, draft: Draft) -> None:
         """The draft was committed: later drafts build on it."""
@@ -181,7 +176,8 @@ class Decider:
             rows = await self._fetch(connection, tables.WAITING, keys)
             waits_for = {row["position"]: row["waits_for"] for row in rows}
             events = await postgres_log.read_at(connection, list(waits_for))
-            claims = [Claim(e.position, e.envelope.id, e.envelope.stream, e.event) for e in events]
+            # One that cannot be read goes on waiting; what it waits for is decided all the same.
+            claims = [_claim(event) for event in events if not isinstance(event.event, Unreadable)]
             for claim in claims:
                 self._state.waiting.setdefault(waits_for[claim.position], []).append(claim)
             found += claims
@@ -210,3 +206,10 @@ class Decider:
         self._anything_waits = self._anything_waits or bool(changes.waiting)
         if len(state.runs) + len(state.experiments) + len(state.ensured) > CACHED:
             self._state = State(next_experiment_id=state.next_experiment_id)
+
+
+def _claim(event: Recorded) -> Claim:
+    """An event of the log as a claim. Raises :class:`LogCorrupt` for one that cannot be read: all later ones wait."""
+    if isinstance(event.event, Unreadable):
+        raise LogCorrupt(f"position {event.position} cannot be decided: {event.event.reason}", event.position)
+    return Claim(event.position, event.envelope.id, event.envelope.stream, event.event)

@@ -8,8 +8,20 @@ import asyncpg
 
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import Batch, Effective, Statement
+from runstream_schemas.errors import InvalidEvent
 from runstream_services.adapters.postgres import is_of_the_data
 from runstream_services.adapters.postgres_projections import Standing
+from runstream_services.ports import Unreadable
+
+
+def fold(standing: Standing, batch: Batch) -> list[Statement]:
+    """Fold a batch into a version. Raises :class:`InvalidEvent` for an event of its types that nobody can read."""
+    projection = PROJECTIONS[standing.name]
+    for effective in batch.of(Unreadable):
+        assert isinstance(effective.event, Unreadable)
+        if effective.event.type in {handled.__name__ for handled in projection.handles}:
+            raise InvalidEvent(effective.event.reason)
+    return projection.fold(batch, standing.suffix)
 
 
 def statement(standing: Standing, event: Effective, reason: str) -> Statement:
@@ -39,11 +51,28 @@ async def reasons(connection: asyncpg.Connection, standing: Standing, events: Se
     return found
 
 
+async def at_fault(connection: asyncpg.Connection, standing: Standing, events: Sequence[Effective]) -> str | None:
+    """Say which of ``events`` is the first that cannot be folded, and why; None where all can, by way of trial."""
+    reason = await _reason(connection, standing, events)
+    if reason is None:
+        return None
+    foldable, failing = 0, len(events)
+    while failing - foldable > 1:
+        middle = (foldable + failing) // 2
+        found = await _reason(connection, standing, events[:middle])
+        if found is None:
+            foldable = middle
+        else:
+            failing, reason = middle, found
+    event = events[failing - 1]
+    return f"{standing.name} cannot fold position {event.position}, of {event.stream}: {reason}"
+
+
 async def _reason(connection: asyncpg.Connection, standing: Standing, events: Sequence[Effective]) -> str | None:
     trial = connection.transaction()
     await trial.start()
     try:
-        for folded in PROJECTIONS[standing.name].fold(Batch(events), standing.suffix):
+        for folded in fold(standing, Batch(events)):
             await connection.execute(folded.sql, *folded.args)
     except Exception as error:
         if not is_of_the_data(error):

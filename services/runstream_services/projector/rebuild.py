@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
+import structlog
 
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_projections.projection import Batch, suffix_of
-from runstream_schemas.errors import StartupError
+from runstream_projections.projection import Batch, Effective, suffix_of
+from runstream_schemas.errors import InvalidEvent
 from runstream_services.adapters import postgres_projections
-from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres import Database, is_of_the_data
 from runstream_services.adapters.postgres_projections import Standing
+from runstream_services.projector import parking
+from runstream_services.projector.lease import lease_kept
 from runstream_services.projector.service import read_effective
+
+log = structlog.get_logger()
 
 #: The switch folds what is left itself, with the live version held still; more than this is caught up first.
 SWITCH_EVENTS: Final = 1_000
@@ -35,8 +40,6 @@ class Rebuild:
     """One projection's next version being filled, beside the live one, by this process."""
 
     def __init__(self, database: Database, name: str, owner: str, report: Callable[[Progress], None]) -> None:
-        if name not in PROJECTIONS:
-            raise StartupError(f"there is no projection {name}: there are {', '.join(sorted(PROJECTIONS))}")
         self._database = database
         self._projection = PROJECTIONS[name]
         self._owner = owner
@@ -46,57 +49,62 @@ class Rebuild:
         """Fill the next version, switch to it, and return its number; the version read before is kept, retired."""
         connection = await self._database.connect(service=False, durable=False)
         try:
-            standing = await self._fill(connection, None)
-            while not await self._switch(connection, standing):
-                standing = await self._fill(connection, None, standing)
+            async with lease_kept(self._database, self._owner):
+                standing = await self._fill(connection, await self._begin(connection))
+                while not await self._switch(connection, standing):
+                    standing = await self._fill(connection, standing)
             return standing.version
         finally:
             await connection.close()
 
     async def copy_to(self, connection: asyncpg.Connection, position: int) -> Standing:
         """Fill a version of its own exactly up to ``position``, for a comparison; nobody reads it."""
-        version = await postgres_projections.create_version(
-            connection, self._projection.name, self._projection.revision, self._projection.tables, "checking"
-        )
-        await connection.execute(
-            "update projections set owner = $3, epoch = 1 where name = $1 and version = $2",
-            self._projection.name,
-            version,
-            self._owner,
-        )
-        return await self._fill(connection, position, Standing(self._projection.name, version, 1, 0))
+        return await self._fill(connection, await self._create(connection, "checking"), position)
 
-    async def _fill(
-        self, connection: asyncpg.Connection, up_to: int | None, standing: Standing | None = None
-    ) -> Standing:
-        standing = standing or await self._begin(connection)
-        decisions, decided_to = await decisions_of(connection)
-        target = decided_to if up_to is None else up_to
-        while standing.position < target:
+    async def _fill(self, connection: asyncpg.Connection, standing: Standing, up_to: int | None = None) -> Standing:
+        while True:
+            # Looked up for each step: decisions that come out the same may take the place of those that are read.
+            decisions, decided_to = await decisions_of(connection)
+            target = decided_to if up_to is None else up_to
+            if standing.position >= target:
+                return standing
             step = await read_effective(connection, suffix_of(decisions), standing.position, target, strict=True)
             if step is None:
-                break
-            events, end = step
-            statements = self._projection.fold(Batch(events), standing.suffix)
-            [standing] = await postgres_projections.move(connection, self._owner, [standing], end, statements)
+                return standing
+            standing = await self._fold(connection, standing, *step)
             self._report(Progress(self._projection.name, standing.version, standing.position, target))
-        return standing
+
+    async def _fold(
+        self, connection: asyncpg.Connection, standing: Standing, events: list[Effective], end: int
+    ) -> Standing:
+        """Raise :class:`InvalidEvent`, naming the position, for an event that cannot be folded."""
+        try:
+            statements = self._projection.fold(Batch(events), standing.suffix)
+            [moved] = await postgres_projections.move(connection, self._owner, [standing], end, statements)
+        except Exception as error:
+            poison = await parking.at_fault(connection, standing, events) if is_of_the_data(error) else None
+            if poison is None:
+                raise
+            raise InvalidEvent(f"{poison}. Rebuild with a release that can fold it") from error
+        return moved
 
     async def _begin(self, connection: asyncpg.Connection) -> Standing:
-        """Go on with a rebuild that was killed, unless its owner lives; else make the next version."""
-        name = self._projection.name
+        """Go on with a rebuild that was begun, also one that another process is at: it fails then; else begin one."""
         row = await connection.fetchrow(
-            "update projections set owner = $2, epoch = epoch + 1 where name = $1 and state = 'building' "
-            "and revision = $3 returning name, version, epoch, position",
-            name,
+            "update projections set owner = $2, epoch = epoch + 1, lease_until = now() + make_interval(secs => $4) "
+            "where name = $1 and state = 'building' and revision = $3 returning name, version, epoch, position",
+            self._projection.name,
             self._owner,
             self._projection.revision,
+            float(postgres_projections.LEASE_S),
         )
-        if row is None:
-            tables = self._projection.tables
-            await postgres_projections.create_version(connection, name, self._projection.revision, tables, "building")
-            return await self._begin(connection)
-        return Standing(*row)
+        return Standing(*row) if row is not None else await self._create(connection, "building")
+
+    async def _create(self, connection: asyncpg.Connection, state: str) -> Standing:
+        made = self._projection
+        return await postgres_projections.create_version(
+            connection, made.name, made.revision, made.tables, state, self._owner
+        )
 
     async def _switch(self, connection: asyncpg.Connection, standing: Standing) -> bool:
         """Make the filled version the one that is read; False when it is too far behind."""
@@ -114,20 +122,8 @@ class Rebuild:
                 )
                 if step is None or step[1] < live["position"]:
                     return False
-                statements = self._projection.fold(Batch(step[0]), standing.suffix)
-                await postgres_projections.move(connection, self._owner, [standing], step[1], statements)
-            await connection.execute(
-                "update projections set state = 'retired', owner = null, lease_until = null, epoch = epoch + 1 "
-                "where name = $1 and version = $2",
-                standing.name,
-                live["version"],
-            )
-            await connection.execute(
-                "update projections set state = 'live', owner = null, lease_until = null, epoch = epoch + 1 "
-                "where name = $1 and version = $2",
-                standing.name,
-                standing.version,
-            )
+                await self._fold(connection, standing, *step)
+            await postgres_projections.switch(connection, self._owner, standing)
             await connection.execute("delete from parked_events where name = $1", standing.name)
         return True
 
@@ -141,8 +137,15 @@ async def decisions_of(connection: asyncpg.Connection) -> tuple[int, int]:
 
 
 async def drop_retired(connection: asyncpg.Connection) -> list[str]:
-    """Drop the versions that nobody reads any more and the unfinished ones; return their names."""
+    """Drop the versions that nobody reads any more and the unfinished ones; return their names.
+
+    What another process is filling is kept.
+    """
     rows = await connection.fetch("select name, version from projections where state <> 'live' order by 1, 2")
-    for row in rows:
-        await postgres_projections.drop_version(connection, row["name"], row["version"])
-    return [f"{row['name']}{suffix_of(row['version'])}" for row in rows]
+    dropped = []
+    for name, version in rows:
+        if await postgres_projections.drop_version(connection, name, version):
+            dropped.append(f"{name}{suffix_of(version)}")
+        else:
+            log.warning("a version is kept: another process fills it", version=f"{name}{suffix_of(version)}")
+    return dropped

@@ -9,11 +9,13 @@ import asyncpg
 
 from runstream_projections import decision_tables
 from runstream_projections.projection import suffix_of
+from runstream_schemas.errors import CheckpointMoved
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.projector.decider import Decider
-from runstream_services.projector.rebuild import Progress, decisions_of
+from runstream_services.projector.lease import lease_kept
+from runstream_services.projector.rebuild import SWITCH_EVENTS, Progress, decisions_of
 
 #: Changes that are listed; there may be more.
 LISTED: Final = 100
@@ -27,61 +29,122 @@ class Change(NamedTuple):
     after: str
 
 
-async def redecide(
-    database: Database, owner: str, report: Callable[[Progress], None], *, accept: bool
-) -> tuple[int, list[Change]]:
-    """Decide the whole log again; return the position reached and what would change.
+class Redecided(NamedTuple):
+    """What came of deciding the log again up to ``position``; ``switched``: the new decisions are live."""
 
-    The new version takes the old one's place only where nothing changes or ``accept`` says so, and the live decider
-    has not gone on meanwhile: stop the server for that, or call again.
+    position: int
+    changes: list[Change]
+    switched: bool
+
+
+async def redecide(database: Database, owner: str, report: Callable[[Progress], None], *, accept: bool) -> Redecided:
+    """Decide the whole log again; the server may go on meanwhile.
+
+    The new version takes the old one's place only where nothing changes or ``accept`` says so. Where something
+    changes, rebuilds that were begun are given up: a table would hold half of the one and half of the other.
     """
-    line = Line(database, service=False, durable=False)
-    decider = Decider(line, owner, by_force=False)
+    again = _Again(database, owner, accept=accept)
     connection = await database.connect(service=False, durable=False)
     try:
-        live, position = await decisions_of(connection)
-        version = await postgres_projections.create_version(
-            connection, decision_tables.NAME, decision_tables.REVISION, decision_tables.TABLES, "checking"
-        )
-        await connection.execute(
-            "update projections set owner = $3, epoch = 1 where name = $1 and version = $2",
-            decision_tables.NAME,
-            version,
-            owner,
-        )
-        await decider.adopt(connection, Standing(decision_tables.NAME, version, 1, 0))
-        await decider.catch_up(connection, position)
-        report(Progress(decision_tables.NAME, version, position, position))
-        changes = await changed(connection, live, version, position)
-        if (changes and not accept) or not await _switch(connection, live, version, position):
-            await postgres_projections.drop_version(connection, decision_tables.NAME, version)
-        return position, changes
+        async with lease_kept(database, owner):
+            await again.begin(connection)
+            while True:
+                position = await again.catch_up(connection)
+                report(Progress(decision_tables.NAME, again.version, position, position))
+                switched = again.is_acceptable and await again.switch(connection)
+                if switched or not again.is_acceptable:
+                    break
+            if not switched:
+                await postgres_projections.drop_version(connection, decision_tables.NAME, again.version, owner)
+            return Redecided(again.position, again.listed, switched)
     finally:
         await connection.close()
-        await line.close()
+        await again.close()
 
 
-async def changed(connection: asyncpg.Connection, live: int, version: int, position: int) -> list[Change]:
-    """What two versions decide differently, the first :data:`LISTED`."""
-    sql = decision_tables.changed_query(suffix_of(live), suffix_of(version))
-    rows = await connection.fetch(sql, position, LISTED)
-    return [Change(r["position"], r["before"] or "accepted", r["after"] or "accepted") for r in rows]
+async def decided_to(
+    database: Database,
+    connection: asyncpg.Connection,
+    owner: str,
+    position: int,
+    report: Callable[[Progress], None],
+) -> Standing:
+    """Decide the log up to ``position`` into a version of its own, for a comparison; nobody reads it."""
+    line = Line(database, service=False, durable=False)
+    decider = Decider(line, owner, by_force=False)
+    standing = await _decide_beside(connection, decider, owner)
+    await decider.catch_up(connection, position)
+    report(Progress(standing.name, standing.version, position, position))
+    await line.close()
+    return standing
 
 
-async def _switch(connection: asyncpg.Connection, live: int, version: int, position: int) -> bool:
-    async with connection.transaction():
-        retired = await connection.execute(
-            "update projections set state = 'retired', owner = null, lease_until = null, epoch = epoch + 1 "
-            "where name = $1 and version = $2 and position = $3 and state = 'live'",
-            decision_tables.NAME,
-            live,
-            position,
-        )
-        if retired == "UPDATE 1":
-            await connection.execute(
-                "update projections set state = 'live', owner = null, epoch = epoch + 1 "
-                "where name = $1 and version = $2",
-                decision_tables.NAME,
-                version,
+async def _decide_beside(connection: asyncpg.Connection, decider: Decider, owner: str) -> Standing:
+    standing = await postgres_projections.create_version(
+        connection, decision_tables.NAME, decision_tables.REVISION, decision_tables.TABLES, "checking", owner
+    )
+    await decider.adopt(connection, standing)
+    return standing
+
+
+class _Again:
+    """A version being decided beside the live one, and what is known to differ."""
+
+    def __init__(self, database: Database, owner: str, *, accept: bool) -> None:
+        self._line = Line(database, service=False, durable=False)
+        self._decider = Decider(self._line, owner, by_force=False)
+        self._owner = owner
+        self._accept = accept
+        self._live = 0
+        self._changes: dict[int, Change] = {}
+        self.version = 0
+        self.position = 0
+
+    @property
+    def listed(self) -> list[Change]:
+        return [self._changes[position] for position in sorted(self._changes)][:LISTED]
+
+    @property
+    def is_acceptable(self) -> bool:
+        return self._accept or not self._changes
+
+    async def begin(self, connection: asyncpg.Connection) -> None:
+        self._live, _ = await decisions_of(connection)
+        self.version = (await _decide_beside(connection, self._decider, self._owner)).version
+
+    async def catch_up(self, connection: asyncpg.Connection) -> int:
+        """Decide up to where the live decisions are, compare them, and return that position."""
+        live, position = await decisions_of(connection)
+        if live != self._live:
+            raise CheckpointMoved("another process switched the decisions meanwhile: run the command again")
+        await self._decider.catch_up(connection, position)
+        sql = decision_tables.changed_query(suffix_of(self._live), suffix_of(self.version))
+        for row in await connection.fetch(sql, self.position, position, LISTED):
+            change = Change(row["position"], row["before"] or "accepted", row["after"] or "accepted")
+            self._changes.setdefault(change.position, change)
+        self.position = position
+        return position
+
+    async def switch(self, connection: asyncpg.Connection) -> bool:
+        """Make the new version live; False where the log went on too far, or what it went on with is not accepted."""
+        async with connection.transaction():
+            # Appends wait here, then fail, and go on with the new version.
+            reached = await connection.fetchval(
+                "select position from projections where name = $1 and state = 'live' for update", decision_tables.NAME
             )
-        return bool(retired == "UPDATE 1")
+            if reached - self.position > SWITCH_EVENTS:
+                return False
+            await self.catch_up(connection)
+            if not self.is_acceptable:
+                return False
+            await postgres_projections.switch(connection, self._owner, self._decider.held)
+            if self._changes:
+                await connection.execute(
+                    "update projections set state = 'retired', owner = null, lease_until = null, epoch = epoch + 1 "
+                    "where name <> $1 and state in ('building', 'checking')",
+                    decision_tables.NAME,
+                )
+        return True
+
+    async def close(self) -> None:
+        await self._line.close()

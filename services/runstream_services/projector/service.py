@@ -60,7 +60,7 @@ class Projector:
     # What readers ask
 
     def standing(self, name: str) -> Standing | None:
-        """The version of a projection that is read, and how far it is; None before the first look."""
+        """The version of a projection that is read, and how far it is; None while this process does not hold it."""
         return self._standing.get(name)
 
     def parked_at(self, stream: str) -> tuple[str, int] | None:
@@ -116,10 +116,13 @@ class Projector:
                 pause_s = 0.05
                 while not self._stopping and not self._doubted:
                     await self._step()
-            except (RunstreamError, asyncpg.PostgresError) as error:
+            except Exception as error:  # whatever it is: a server that takes writes must not end for it
+                if isinstance(error, CheckpointMoved):
+                    self._standing = {}  # who works with what is held here, as compaction does, stops
                 expected = isinstance(error, Transient | CheckpointMoved)
                 say = log.warning if expected else log.error
-                say("the projector starts over", reason=str(error), retry_in_s=pause_s)
+                reason = str(error) if isinstance(error, RunstreamError) else repr(error)
+                say("the projector starts over", reason=reason, retry_in_s=pause_s, exc_info=not expected)
                 await asyncio.sleep(pause_s)
                 pause_s = min(1.0, 2 * pause_s)
 
@@ -130,8 +133,6 @@ class Projector:
 
     async def _take_over(self, connection: asyncpg.Connection) -> None:
         taken = await postgres_projections.take(connection, list(PROJECTIONS), self._owner, by_force=self._by_force)
-        if len(taken) < len(PROJECTIONS):
-            raise CheckpointMoved("another process holds the projections; standing by")
         rows = await connection.fetch(
             "select p.name, p.stream, min(p.position) from parked_events p join projections using (name, version) "
             "where state = 'live' group by 1, 2"
@@ -165,7 +166,6 @@ class Projector:
     async def _gather(self, position: int) -> None:
         """Wait for events, then for more of them, unless somebody waits to read."""
         if self._tail.head <= position:
-            self._hurry.clear()
             await self._tail.wait_past(position, POLL_S)
         behind = self._tail.is_full() or self._tail.head - position >= CHANGE_EVENTS
         if not behind and not self._hurry.is_set():
@@ -174,7 +174,6 @@ class Projector:
                     await self._hurry.wait()
             except TimeoutError:
                 pass
-        self._hurry.clear()
 
     async def _next(
         self, connection: asyncpg.Connection, position: int, up_to: int | None
@@ -224,7 +223,7 @@ class Projector:
                     for e in events
                     if e.stream in streams
                 ]
-            statements += PROJECTIONS[standing.name].fold(batch, standing.suffix)
+            statements += parking.fold(standing, batch)
             if standing.name == METRIC_BLOCKS.name:
                 tail_rows = {run_id: len(chunk) for run_id, (_, chunk) in batch.chunks.items()}
         return statements, tail_rows
@@ -260,6 +259,7 @@ class Projector:
         self._wake()
 
     def _wake(self) -> None:
+        self._hurry.clear()  # here alone: who goes on waiting wakes, and is in a hurry again
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
 
+from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
-from runstream_projections.projection import Projection, Row, suffix_of
+from runstream_projections.projection import Row, suffix_of
 from runstream_schemas.chain import GENESIS, link
 from runstream_schemas.errors import LogCorrupt
 from runstream_schemas.positions import Origin
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database
+from runstream_services.projector.lease import lease_kept
 from runstream_services.projector.rebuild import Progress, Rebuild
+from runstream_services.projector.redecide import decided_to
 
 _PAGE: Final = 2_000
+#: Rows of a projection that are read at once; one of metric points has tens of kilobytes.
+_PREFETCH: Final = 100
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -114,40 +119,55 @@ def _link(row: asyncpg.Record, chain: bytes, origin: Origin | None) -> bytes | N
         return None
 
 
-async def content_hash(connection: asyncpg.Connection, projection: Projection, version: int) -> str:
+async def content_hash(connection: asyncpg.Connection, name: str, version: int) -> str:
     """Return the SHA-256 of the logical content of a version; within one snapshot if the caller has one."""
     digest = sha256()
-    rows = [row async for row in _rows(connection, projection.content(suffix_of(version)))]
-    for row in projection.canonical(rows):
-        digest.update(_encode(list(row)))
+    projection = PROJECTIONS.get(name)
+    content = decision_tables.content if projection is None else projection.content
+    rows = _rows(connection, content(suffix_of(version)))
+    if projection is not None and projection.canonical is not None:
+        rows = _canonical(rows, projection.canonical)
+    async for row in rows:
+        digest.update(_encode(row))
     return digest.hexdigest()
 
 
 async def _rows(connection: asyncpg.Connection, sql: str) -> AsyncIterator[Row]:
-    if not connection.is_in_transaction():
-        async with connection.transaction(readonly=True):
-            async for row in connection.cursor(sql, prefetch=1_000):
-                yield tuple(row)
-        return
-    async for row in connection.cursor(sql, prefetch=1_000):
-        yield tuple(row)
+    async with connection.transaction():
+        async for row in connection.cursor(sql, prefetch=_PREFETCH):
+            yield tuple(row)
+
+
+async def _canonical(rows: AsyncIterator[Row], canonical: Callable[[Sequence[Row]], Row]) -> AsyncIterator[Row]:
+    """Rows that share their first column become one: there are never more of them in memory."""
+    group: list[Row] = []
+    async for row in rows:
+        if group and row[0] != group[0][0]:
+            yield canonical(group)
+            group.clear()
+        group.append(row)
+    if group:
+        yield canonical(group)
 
 
 async def verify_projection(database: Database, name: str, owner: str, report: Callable[[Progress], None]) -> Verified:
-    """Rebuild a projection beside the live one, to the same position, compare their content, and drop the copy."""
-    projection = PROJECTIONS[name]
+    """Make a projection, or the decisions, beside the live one, to the same position; compare them; drop the copy."""
     reader = await database.connect(service=False)
     writer = await database.connect(service=False, durable=False)
     try:
         async with reader.transaction(isolation="repeatable_read", readonly=True):
-            live = await reader.fetchrow(
+            version, position = await reader.fetchrow(
                 "select version, position from projections where name = $1 and state = 'live'", name
             )
-            live_hash = await content_hash(reader, projection, live["version"])
-        rebuilt = await Rebuild(database, name, owner, report).copy_to(writer, live["position"])
-        rebuilt_hash = await content_hash(writer, projection, rebuilt.version)
-        await postgres_projections.drop_version(writer, name, rebuilt.version)
+            live = await content_hash(reader, name, version)
+        async with lease_kept(database, owner):
+            if name == decision_tables.NAME:
+                copy = await decided_to(database, writer, owner, position, report)
+            else:
+                copy = await Rebuild(database, name, owner, report).copy_to(writer, position)
+            rebuilt = await content_hash(writer, name, copy.version)
+            await postgres_projections.drop_version(writer, name, copy.version, owner)
     finally:
         await reader.close()
         await writer.close()
-    return Verified(name, live["position"], live_hash, rebuilt_hash)
+    return Verified(name, position, live, rebuilt)
