@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
@@ -136,6 +138,79 @@ def test_a_body_of_100_mb_is_refused_and_does_not_grow_the_server(
     assert max(*seen, process.memory_info().rss) - before < 60 * MIB
 
 
+@pytest.mark.parametrize(
+    ("path", "before", "part", "after"),
+    [
+        ("runs/log-batch", b'{"run_id":"a","metrics":[', b"{},", b"{}]}"),
+        ("runs/log-batch", b'{"run_id":"a","metrics":[', b'{"key":"","value":0,"timestamp":0},', b"{}]}"),
+        ("runs/create", b'{"tags":[', b'{"key":"a"},', b"{}]}"),
+        ("runs/create", b'{"unknown":[', b"[],", b"[]]}"),
+        ("experiments/search", b'{"unknown":', b"[", b""),
+    ],
+)
+def test_a_body_of_millions_of_values_is_refused_and_does_not_grow_the_server(
+    standing_server: Server, client: httpx.Client, path: str, before: bytes, part: bytes, after: bytes
+) -> None:
+    process = psutil.Process(standing_server.pid)
+    rss = process.memory_info().rss
+    body = before + part * ((15 * MIB) // len(part)) + after
+    headers = {"content-type": "application/json"}
+    with ThreadPoolExecutor() as another:
+        asked = another.submit(client.post, f"{API}/{path}", content=body, headers=headers)
+        most = rss
+        while not asked.done():
+            most = max(most, process.memory_info().rss)
+    assert_refused(asked.result(), INVALID, 400)
+    assert most - rss < 150 * MIB
+
+
+def test_a_run_is_not_created_with_more_than_1_000_tags(client: httpx.Client) -> None:
+    tags = [{"key": f"t{number}", "value": "x"} for number in range(1001)]
+    assert_refused(client.post(f"{API}/runs/create", json={"tags": tags}), INVALID, 400, "tags", "1000")
+
+
+def test_senders_that_do_not_go_on_hold_nobody_up(standing_server: Server, client: httpx.Client) -> None:
+    """Each declares a large body, of which it sends little."""
+    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {15 * MIB}"
+    slow = [connection(standing_server) for _ in range(20)]
+    for sender in slow:
+        sender.sendall(f"{head}\r\n\r\n{{".encode())
+    began = time.monotonic()
+    headers = {"content-type": "application/json"}
+    answer = client.post(f"{API}/runs/log-batch", content=b"{}" + b" " * (2 * MIB), headers=headers)
+    assert_refused(answer, INVALID, 400, "run_id")
+    assert time.monotonic() - began < 10
+    for sender in slow:
+        sender.close()
+
+
+def test_large_bodies_that_are_under_way_at_once_are_bounded(standing_server: Server, client: httpx.Client) -> None:
+    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {15 * MIB}"
+    process = psutil.Process(standing_server.pid)
+    before = process.memory_info().rss
+    slow = [connection(standing_server) for _ in range(6)]
+    for sender in slow:
+        sender.sendall(f"{head}\r\n\r\n".encode())
+    with ThreadPoolExecutor(len(slow)) as senders:
+        sent = senders.map(lambda sender: attempt(sender, b" " * (15 * MIB - 1)), slow)
+        assert sum(sent) < len(slow), "one of six bodies of 15 MiB has no room among 64 MiB"
+    assert process.memory_info().rss - before < 200 * MIB
+    for sender in slow:
+        sender.close()
+
+
+def attempt(sender: socket.socket, data: bytes) -> bool:
+    """Send a body but for its end; True where all was taken, False where the server did not take it."""
+    try:
+        sender.sendall(data)
+        sender.settimeout(2)
+        return not sender.recv(1_000)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+
+
 def test_a_body_that_is_too_large_by_one_byte_is_refused_and_one_that_is_not_is_read(client: httpx.Client) -> None:
     headers = {"content-type": "application/json"}
     field = json.dumps({"unknown": ""}).encode()
@@ -178,6 +253,42 @@ def wait_until_closed(server: Server, port: int, timeout_s: float = 30.0) -> Non
 def connection(server: Server) -> socket.socket:
     address = urlsplit(server.url)
     return socket.create_connection((address.hostname, address.port), timeout=30)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\nHost: x\r\nx-long: " + b"a" * (10 * MIB),
+        b"GET /" + b"a" * (10 * MIB) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * (2 * MIB),
+    ],
+    ids=["a header", "a path", "many headers"],
+)
+def test_a_head_of_10_mb_is_refused(standing_server: Server, client: httpx.Client, head: bytes) -> None:
+    process = psutil.Process(standing_server.pid)
+    before = process.memory_info().rss
+    with connection(standing_server) as long:
+        with contextlib.suppress(ConnectionError):
+            long.sendall(head)
+        with contextlib.suppress(ConnectionError):
+            assert long.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert process.memory_info().rss - before < 8 * MIB
+    assert client.get("/health").text == "OK"
+
+
+def test_calls_that_come_in_one_piece_are_answered_in_turn(standing_server: Server) -> None:
+    call = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with connection(standing_server) as quick:
+        quick.sendall(call * 3_000 + last)
+        assert quick.makefile("rb").read().count(b"3.17.2") == 3_001
+
+
+def test_a_probe_answers_a_head_request(client: httpx.Client) -> None:
+    for path in ("/health", "/version", f"{API}/runs/get?run_id=x"):
+        answer = client.head(path)
+        assert answer.status_code == client.get(path).status_code
+        assert answer.content == b""
 
 
 @pytest.mark.parametrize(

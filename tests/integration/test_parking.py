@@ -129,6 +129,35 @@ async def test_one_stream_stops_in_one_projection_until_it_is_rebuilt(
         await check_is_model(whole, Model().log([*HISTORY, logged(11, "a"), logged(12, "b")]))
 
 
+async def test_while_the_experiments_are_parked_what_would_not_be_seen_is_refused(database: Database) -> None:
+    node = Node(database, alone=True)
+    whole = PROJECTIONS["experiments"]
+
+    def fold(batch: Batch, suffix: str) -> list[Statement]:
+        if any(getattr(e.event, "name", "") == POISON for e in batch.events):
+            raise KeyError("k")
+        return whole.fold(batch, suffix)
+
+    with mock.patch.dict(PROJECTIONS, {"experiments": replace(whole, fold=fold)}):
+        async with node.running(), httpx.AsyncClient(transport=httpx.ASGITransport(build(node.gateway))) as client:
+
+            async def post(path: str, body: dict[str, Any]) -> httpx.Response:
+                return await client.post(f"http://x/api/2.0/mlflow/{path}", json=body)
+
+            run = (await post("runs/create", {})).json()["run"]["info"]["run_id"]
+            assert (await post("experiments/create", {"name": POISON})).status_code == 200
+
+            async def stopped() -> bool:
+                return node.projector.parked_at(EXPERIMENTS) is not None
+
+            await eventually("the experiments are parked", stopped)
+            for path in ("experiments/create", "runs/create"):
+                refused = await post(path, {"name": "b", "experiment_id": "0"})
+                assert (refused.status_code, refused.json()["error_code"]) == (409, "RESOURCE_CONFLICT")
+                assert "The experiments are parked: projection experiments" in refused.json()["message"]
+            assert (await post("runs/set-tag", {"run_id": run, "key": "a", "value": "b"})).status_code == 200
+
+
 async def check_others(database: Database, broken_name: str) -> None:
     """Run b is whole in every projection, and run a in all but the broken one, which has it as it was before."""
     whole = Model().log([*HISTORY, logged(11, "a"), logged(12, "b")])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from runstream_services.gateway import experiments, metrics, probes, runs
-from runstream_services.gateway.http import LARGE_BODIES, Endpoint, Front, Handler
+from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
 #: (method, path below /api/2.0/mlflow and /ajax-api/2.0/mlflow, handler)
@@ -45,11 +44,12 @@ PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
 
 def build(gateway: Gateway) -> Front:
     """Return the ASGI application."""
-    by_path: dict[str, dict[str, Handler]] = {}
+    room = Room()
+    exact: dict[str, dict[str, Handler]] = {}
     for method, path, handler in MLFLOW:
         for prefix in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"):
-            by_path.setdefault(prefix + path, {})[method] = handler
-    for method, path, handler in PROBES:
-        by_path.setdefault(path, {})[method] = handler
-    large_bodies = asyncio.Semaphore(LARGE_BODIES)
-    return Front({path: Endpoint(gateway, handlers, large_bodies) for path, handlers in by_path.items()})
+            exact.setdefault(prefix + path, {})[method] = handler
+    return Front(
+        {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
+        {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},
+    )

@@ -15,7 +15,6 @@ from runstream_schemas.events import (
     ExperimentTagDeleted,
     ExperimentTagSet,
 )
-from runstream_schemas.ids import EXPERIMENTS
 from runstream_services.gateway import render, requests_experiments, rules
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
@@ -32,7 +31,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
     event = ExperimentCreated(
         name=asked.name, created_at=gateway.now_ms(), artifact_location=asked.artifact_location, tags=asked.tags
     )
-    outcome = await gateway.emit(EXPERIMENTS, event)
+    outcome = await gateway.write_experiments(event)
     return Answer(render.dump({"experiment_id": str(outcome.decision.result)}))
 
 
@@ -126,5 +125,5 @@ async def delete_tag(gateway: Gateway, request: Request) -> Answer:
 
 
 async def _change(gateway: Gateway, event: Event) -> Answer:
-    await gateway.emit(EXPERIMENTS, event)
+    await gateway.write_experiments(event)
     return DONE

@@ -36,6 +36,11 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _SHOWN_CHARACTERS: Final = 250
 
+#: A few bytes of JSON become a hundred in memory: more separators than this are not a call, but a way to fill it.
+MAX_SEPARATORS: Final = 500_000
+#: Elements of one array, before any is looked at; MLflow's own limits lie well below it.
+MAX_ELEMENTS: Final = 50_000
+
 
 class FieldError(Exception):
     """A value that cannot be read, and why; ``path`` names it, and grows outwards as it leaves nested messages.
@@ -162,6 +167,8 @@ def _repeated(convert: Convert) -> Convert:
     def read(value: object) -> list[Any]:
         if type(value) is not list:
             raise FieldError(value, "expected an array")
+        if len(value) > MAX_ELEMENTS:
+            raise FieldError(value, f"{len(value)} elements are more than any call may hold")
         items = []
         at = 0
         try:
@@ -248,6 +255,8 @@ def _decoded(body: bytes) -> object:
     """The JSON value of a body; nothing, blanks and null count as ``{}``."""
     if not body.strip():
         return {}
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_SEPARATORS:
+        raise invalid(f"The request body holds over {MAX_SEPARATORS} commas and brackets: send it in several calls.")
     try:
         value = json.loads(body)
         if type(value) is str:

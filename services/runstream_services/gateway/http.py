@@ -1,7 +1,7 @@
 """HTTP at the edge: reads a bounded body, calls the endpoint, writes the answer or the error in MLflow's shape.
 
-Every MLflow path is exact, so that finding an endpoint is one look into a dictionary; Starlette's router behind it
-answers what is left. The web framework's layers would take 40 % of a small log call's time.
+Every MLflow path is exact, so that finding an endpoint is one look into a dictionary; what is left, the probes and
+unknown paths, goes through Starlette's router. The web framework's layers would take 40 % of a small log call's time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 import structlog
-from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from runstream_schemas.errors import RequestError, RunstreamError, Transient, Unavailable, invalid
@@ -25,10 +24,12 @@ log = structlog.get_logger()
 #: The largest body; 1,000 metrics, 100 params and 100 tags at their greatest lengths are well below it.
 MAX_BODY_BYTES: Final = 16 << 20
 
-#: Larger bodies than this are read a few at a time, so that many senders cannot fill the memory with them.
+#: Of bodies that are larger than this, so many bytes are kept at once: many senders cannot fill the memory with them.
 SMALL_BODY_BYTES: Final = 1 << 20
-LARGE_BODIES: Final = 4
-LARGE_BODY_S: Final = 60.0
+LARGE_BODIES_BYTES: Final = 64 << 20
+
+#: A body may take this long to arrive, and a second more for each MiB.
+BODY_S: Final = 20.0
 
 #: How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 MAX_DRAINED_BYTES: Final = 1 << 30
@@ -59,22 +60,35 @@ class Request(NamedTuple):
 Handler = Callable[[Gateway, Request], Awaitable[Answer]]
 
 
+class Room:
+    """Memory that large bodies share: each takes its part as it arrives, and gives it back when it is answered."""
+
+    def __init__(self, free_bytes: int = LARGE_BODIES_BYTES) -> None:
+        self.free_bytes = free_bytes
+
+    def take(self, size: int) -> None:
+        """Raise :class:`Unavailable` where there is no room left."""
+        if size > self.free_bytes:
+            raise Unavailable(f"{LARGE_BODIES_BYTES} bytes of large request bodies are being handled already")
+        self.free_bytes -= size
+
+
 class Endpoint:
     """One handler behind one path, as an ASGI application."""
 
-    def __init__(self, gateway: Gateway, handlers: dict[str, Handler], large_bodies: asyncio.Semaphore) -> None:
+    def __init__(self, gateway: Gateway, handlers: dict[str, Handler], room: Room) -> None:
         self._gateway = gateway
-        self._large_bodies = large_bodies
+        self._room = room
         self._handlers = handlers
-        self.methods = sorted(handlers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            handler = self._handlers.get(scope["method"])
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            handler = self._handlers.get(method)
             if handler is None:
                 answer = self._not_allowed(scope)
-            elif scope["method"] == "POST":
+            elif method == "POST":
                 answer = await self._post(handler, scope, receive)
             else:
                 query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
@@ -87,20 +101,25 @@ class Endpoint:
         await _send(send, answer)
 
     def _not_allowed(self, scope: Scope) -> Answer:
-        allowed = ", ".join(self.methods)
+        allowed = ", ".join(sorted(self._handlers))
         error = RequestError("BAD_REQUEST", f"{scope['method']} is not allowed here: {allowed} is", status=405)
         return _of_error(error, scope)._replace(headers=((b"allow", allowed.encode()),))
 
     async def _post(self, handler: Handler, scope: Scope, receive: Receive) -> Answer:
-        if _declared_bytes(scope["headers"]) <= SMALL_BODY_BYTES:
-            return await handler(self._gateway, Request(await _body(receive), []))
-        async with self._large_bodies:
-            try:
-                async with asyncio.timeout(LARGE_BODY_S):
-                    body = await _body(receive)
-            except TimeoutError:
-                raise invalid(f"The request body did not arrive within {LARGE_BODY_S:g} s.") from None
-            return await handler(self._gateway, Request(body, []))
+        size = _declared_bytes(scope["headers"])
+        if size <= SMALL_BODY_BYTES:
+            return await handler(self._gateway, Request(await _body(receive, size, lambda more: None), []))
+        taken = 0
+
+        def take(more: int) -> None:
+            nonlocal taken
+            self._room.take(more)
+            taken += more
+
+        try:
+            return await handler(self._gateway, Request(await _body(receive, size, take), []))
+        finally:
+            self._room.free_bytes += taken
 
 
 def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
@@ -120,21 +139,35 @@ def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
     return size
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, declared: int, take: Callable[[int], None]) -> bytes:
+    """The whole body; ``take`` is called with the size of each part before the next is waited for."""
     message = await _next_part(receive)
     body: bytes = message.get("body", b"")
+    take(len(body))
     if not message.get("more_body"):
         _check_size(len(body))
         return body
-    parts, size = [body], len(body)
+    limit_s = BODY_S + declared / (1 << 20)
+    try:
+        async with asyncio.timeout(limit_s):
+            return await _whole(receive, body, take)
+    except TimeoutError:
+        raise invalid(f"The request body did not arrive within {limit_s:.0f} s.") from None
+
+
+async def _whole(receive: Receive, first: bytes, take: Callable[[int], None]) -> bytes:
+    parts, size = [first], len(first)
+    message: Message = {"more_body": True}
     while message.get("more_body"):
         message = await _next_part(receive)
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        part: bytes = message.get("body", b"")
+        size += len(part)
         if size > MAX_BODY_BYTES:
             parts.clear()
             await _drain(receive, message)
             _check_size(size)
+        take(len(part))
+        parts.append(part)
     return b"".join(parts)
 
 
@@ -190,21 +223,18 @@ async def _send(send: Send, answer: Answer) -> None:
 
 
 class Front:
-    """The server's ASGI application: exact paths first, then Starlette's router."""
+    """The server's ASGI application: MLflow's exact paths first, then Starlette's router."""
 
-    def __init__(self, endpoints: dict[str, Endpoint]) -> None:
-        self._endpoints = endpoints
-        self.router = Starlette(
-            routes=[Route(path, endpoint, methods=endpoint.methods) for path, endpoint in endpoints.items()]
-        )
+    def __init__(self, exact: dict[str, Endpoint], others: dict[str, Endpoint]) -> None:
+        self._exact = exact
+        # The endpoints know their methods: any reaches them, and a wrong one gets MLflow's JSON.
+        self._router = Router([Route(path, endpoint) for path, endpoint in others.items()], default=_not_found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch one request."""
-        if scope["type"] != "http":
-            await self.router(scope, receive, send)
-            return
-        endpoint = self._endpoints.get(scope["path"])
-        if endpoint is None:
-            await _send(send, Answer(_NOT_FOUND, status=404))
-            return
-        await endpoint(scope, receive, send)
+        endpoint = self._exact.get(scope["path"])
+        await (endpoint or self._router)(scope, receive, send)
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    await _send(send, Answer(_NOT_FOUND, status=404))

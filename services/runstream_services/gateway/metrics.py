@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
 import numpy as np
 
 from runstream_projections.chunk import Points, decode, history
@@ -11,7 +15,11 @@ from runstream_services.gateway import render, requests_runs
 from runstream_services.gateway.fields import INT64_MAX, INT64_MIN
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
+from runstream_services.gateway.requests_runs import GetMetricHistory
 from runstream_services.gateway.service import Gateway
+
+#: A history of more bytes than this as stored is read by a thread: others' requests are answered meanwhile.
+INLINE_BYTES: Final = 128 << 10
 
 
 async def get_history(gateway: Gateway, request: Request) -> Answer:
@@ -29,7 +37,14 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
         asked.metric_key,
         least,
     )
-    points = history([decode(row["data"]) for row in rows], asked.metric_key)
+    chunks = [row["data"] for row in rows]
+    if sum(map(len, chunks)) <= INLINE_BYTES:
+        return _page(chunks, asked, after)
+    return await asyncio.to_thread(_page, chunks, asked, after)
+
+
+def _page(chunks: Sequence[bytes], asked: GetMetricHistory, after: tuple[int, int, float] | None) -> Answer:
+    points = history([decode(data) for data in chunks], asked.metric_key)
     if after is not None:
         points = points.take(slice(_index_after(points, after), None))
     total = len(points.values)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
@@ -36,6 +38,18 @@ def numbers(values: list[float]) -> list[float | str]:
 def pairs(keys: Iterable[str] | None, values: Iterable[str] | None) -> list[dict[str, str]]:
     """Params or tags."""
     return [{"key": key, "value": value} for key, value in zip(keys or (), values or (), strict=True)]
+
+
+def artifact_uri(root: str, run_id: str) -> str:
+    """Where a run's artifacts are: below its experiment's, before any query, as stock joins them."""
+    address = urlsplit(root)
+    end = f"{run_id}/artifacts"
+    path = posixpath.join(address.path, end)
+    if not address.scheme:
+        return posixpath.join(root, end)
+    if not address.path.startswith("/"):  # "file:here": putting the parts together again would make it absolute
+        return f"{address.scheme}:{urlunsplit(address._replace(scheme='', path=path))}"
+    return urlunsplit(address._replace(path=path))
 
 
 def artifact_root(experiment_id: int, location: str | None) -> str:
@@ -70,7 +84,7 @@ def run_info(row: Mapping[str, Any]) -> dict[str, Any]:
         "user_id": row["user_id"],
         "status": row["status"],
         "start_time": row["start_time"],
-        "artifact_uri": f"{artifact_root(row['experiment_id'], row['artifact_location'])}/{run_id}/artifacts",
+        "artifact_uri": artifact_uri(artifact_root(row["experiment_id"], row["artifact_location"]), run_id),
         "lifecycle_stage": "deleted" if row["deleted"] else "active",
     }
     if row["end_time"] is not None:

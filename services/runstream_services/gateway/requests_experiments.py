@@ -119,7 +119,9 @@ def parse_create_experiment(body: bytes) -> CreateExperiment:
     """The body of ``experiments/create``."""
     got = _CREATE.from_body(body)
     name: str = required(got, "name")
-    pairs = [(tag.get("key") or "", tag.get("value") or "") for tag in got.get("tags") or []]
+    sent = got.get("tags") or []
+    rules.check_first_tags(sent)
+    pairs = [(tag.get("key") or "", tag.get("value") or "") for tag in sent]
     rules.check_custom_views(key for key, _ in pairs)
     location: str | None = got.get("artifact_location") or None
     if location is not None:

@@ -105,8 +105,10 @@ _HISTORY = Message({"run_id": text, "run_uuid": text, "metric_key": text, "max_r
 def parse_create_run(body: bytes) -> CreateRun:
     """The body of ``runs/create``. As in stock, a tag's key is held to its length here, not to its characters."""
     got = _CREATE.from_body(body)
+    sent = got.get("tags") or []
+    rules.check_first_tags(sent)
     pairs = []
-    for at, tag in enumerate(got.get("tags") or []):
+    for at, tag in enumerate(sent):
         key: str = required(tag, "key", f"tags[{at}]")
         rules.check_length(key, rules.MAX_KEY, f"tags[{at}].key")
         pairs.append((key, tag.get("value") or ""))

@@ -20,6 +20,8 @@ MAX_METRICS: Final = 1000
 MAX_PARAMS: Final = 100
 MAX_TAGS: Final = 100
 MAX_ENTITIES: Final = 1000
+#: Tags of a run or experiment at its creation: MLflow's autologging may send as many; stock has no limit there.
+MAX_FIRST_TAGS: Final = 1000
 MAX_KEY: Final = 250
 MAX_RUN_ID: Final = 256
 MAX_PARAM_VALUE: Final = 6000
@@ -164,6 +166,14 @@ def check_batch_limits(metrics: int, params: int, tags: int) -> None:
                 f"A batch logging request can contain at most {limit} {called}. Got {entries} {called}. "
                 f"Please split up {called} across multiple requests and try again."
             )
+
+
+def check_first_tags(tags: Sequence[object]) -> None:
+    """Refuse more tags than a run or experiment may be created with."""
+    if len(tags) > MAX_FIRST_TAGS:
+        raise invalid(
+            f"'tags' can hold at most {MAX_FIRST_TAGS} tags here, got {len(tags)}: set the others afterwards."
+        )
 
 
 def check_params_unique(keys: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from runstream_projections import reads
-from runstream_schemas.errors import RequestError, invalid, missing
+from runstream_schemas.errors import RequestError, Transient, invalid, missing
 from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunTagDeleted, RunUpdated
 from runstream_schemas.ids import run_stream
 from runstream_services.gateway import render, requests_log, requests_runs
@@ -63,7 +63,10 @@ async def _with_logged_value(gateway: Gateway, call: LogBatch, error: RequestErr
     if error.code != "INVALID_PARAMETER_VALUE" or not call.params:
         return error
     asked = dict(call.params)
-    rows = await gateway.fetch(("params",), reads.logged_params_query, call.run_id, list(asked))
+    try:
+        rows = await gateway.fetch(("params",), reads.logged_params_query, call.run_id, list(asked))
+    except Transient:
+        return error  # the refusal is certain; only the value that it should name is not at hand
     logged = {row["key"]: row["value"] for row in rows}
     for key, value in asked.items():
         if logged.get(key, value) != value:
@@ -87,6 +90,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         experiment_id=asked.experiment_id,
         tags=asked.tags,
     )
+    gateway.refuse_parked_experiments()
     location = await gateway.artifact_location(asked.experiment_id)
     await gateway.emit(run_stream(run_id), event)
     tags = {**asked.tags, "mlflow.runName": name}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -14,9 +13,9 @@ from runstream_projections import decision_tables, reads
 from runstream_projections.projection import suffix_of
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import RequestError, Transient, Unavailable, missing
+from runstream_schemas.errors import RequestError, Transient, Unavailable, invalid, missing
 from runstream_schemas.events import CURRENT_VERSION, Event
-from runstream_schemas.ids import run_stream, uuid7
+from runstream_schemas.ids import EXPERIMENTS, run_stream, uuid7
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Pool
 from runstream_services.adapters.postgres_projections import LIVE_VERSION
@@ -55,10 +54,6 @@ class Gateway:
         self._locations: dict[int, str | None] = {}
         self.truncated = 0
 
-    def event_id(self) -> UUID:
-        """A new event's id."""
-        return uuid7(self.now_ms(), self.randomness(10))
-
     async def emit(self, stream: str, event: Event) -> Outcome:
         """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it."""
         now_ms = self.now_ms()
@@ -85,14 +80,27 @@ class Gateway:
         stream = run_stream(run_id)
         if not self._runs.knows_run(run_id) and not await self._run_exists(run_id):
             raise missing(f"Run with id={run_id[: rules.MAX_RUN_ID]} not found")
+        if not metrics_only:
+            self._refuse_parked(stream, f"Run {run_id} is")
+        return await self.emit(stream, event)
+
+    async def write_experiments(self, event: Event) -> Outcome:
+        """Emit an event of the experiments; 409 where a projection stopped folding them."""
+        self.refuse_parked_experiments()
+        return await self.emit(EXPERIMENTS, event)
+
+    def refuse_parked_experiments(self) -> None:
+        """Raise 409 where a projection stopped folding the experiments: what is written would not be seen."""
+        self._refuse_parked(EXPERIMENTS, "The experiments are")
+
+    def _refuse_parked(self, stream: str, what: str) -> None:
         parked = self._projections.parked_at(stream)
-        if parked is not None and not metrics_only:
+        if parked is not None:
             raise RequestError(
                 "RESOURCE_CONFLICT",
-                f"Run {run_id} is parked: projection {parked[0]} cannot fold its event at position {parked[1]}. "
+                f"{what} parked: projection {parked[0]} cannot fold the event at position {parked[1]}. "
                 f"What was logged is safe. Run `runstream rebuild {parked[0]}` with a release that can fold it.",
             )
-        return await self.emit(stream, event)
 
     def hidden_by(self, run_id: str) -> str | None:
         """The projection that does not show what is logged to this run, since it could not fold an earlier event."""
@@ -137,9 +145,12 @@ class Gateway:
         return await self._retried("reading", attempt)
 
     async def _select(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        async with self._pool.use("reading") as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-            return rows
+        try:
+            async with self._pool.use("reading") as connection:
+                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+                return rows
+        except asyncpg.DataError as error:
+            raise invalid(f"The request holds a value that cannot be searched for: {error}.") from error
 
     async def _retried(
         self, doing: str, attempt: Callable[[], Awaitable[list[asyncpg.Record]]]
