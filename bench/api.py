@@ -57,8 +57,9 @@ def points(metrics: Iterable[dict[str, Any]]) -> Points:
 class Api:
     """Calls to one server; one connection a thread."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, runs_page: int = 1000) -> None:
         self._port = port
+        self._runs_page = runs_page
         self._local = threading.local()
 
     def get(self, path: str, **query: str | int | list[str]) -> bytes:
@@ -117,7 +118,7 @@ class Api:
     def run_ids(self, experiment_id: str) -> list[str]:
         """The ids of all runs of an experiment, by pages of runs/search."""
         found: list[str] = []
-        body: dict[str, object] = {"experiment_ids": [experiment_id], "max_results": 1000}
+        body: dict[str, object] = {"experiment_ids": [experiment_id], "max_results": self._runs_page}
         while True:
             page = self.post(f"{PREFIX}/runs/search", orjson.dumps(body))
             found += [run["info"]["run_id"] for run in page.get("runs", ())]

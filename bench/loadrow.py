@@ -24,7 +24,7 @@ def measure_load(
     row: LoadRow, server: Server, running: Running, *, seconds: float, warm_up: float, folder: Path
 ) -> Measurement:
     """The rate of right answers, their latencies, and what the read-back of warm-up and load found."""
-    api = Api(running.port)
+    api = Api(running.port, runs_page=server.runs_page)
     experiment_id = api.create_experiment(f"bench-{row.name}")
     run_ids = [] if row.sends == "runs" else [api.create_run(experiment_id) for _ in range(row.runs)]
     path, bodies = _bodies(row, experiment_id, run_ids)

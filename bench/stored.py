@@ -77,17 +77,19 @@ def measure_disk(row: DiskRow, server: Server, running: Running) -> Measurement:
     if seeded.errors:
         return failed(f"seeding: {seeded.errors} errors, first {seeded.first_error}")
     database = running.database()
-    _settle(database)
+    settled = _settle(database)
     database.query("vacuum")
     database.query("checkpoint")
     used = database.table_bytes()
     return Measurement(
-        used / seeded.points, notes={"points": seeded.points, "bytes": used, "runs": DISK_RUNS, "steps": steps}
+        used / seeded.points,
+        problems=() if settled else (f"the sizes had not stood still after {SETTLE_AT_MOST_S} s",),
+        notes={"points": seeded.points, "bytes": used, "runs": DISK_RUNS, "steps": steps},
     )
 
 
-def _settle(database: Database) -> None:
-    """Wait until the tables have stopped growing and shrinking (projections caught up, blocks compacted)."""
+def _settle(database: Database) -> bool:
+    """Wait until the tables have stopped growing and shrinking (projections caught up, blocks compacted); if so."""
     deadline = time.monotonic() + SETTLE_AT_MOST_S
     size, since = database.table_bytes(), time.monotonic()
     while time.monotonic() < min(deadline, since + SETTLE_S):
@@ -95,3 +97,4 @@ def _settle(database: Database) -> None:
         now = database.table_bytes()
         if now != size:
             size, since = now, time.monotonic()
+    return time.monotonic() < deadline

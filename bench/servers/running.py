@@ -45,6 +45,8 @@ class Server:
     start: Callable[[Path], AbstractContextManager[Running]]
     #: one call of metrics/get-history-bulk gives a key's history in up to 100 runs
     bulk_history: bool = False
+    #: runs that one page of runs/search is asked for
+    runs_page: int = 1000
     #: steps for each of 100 runs in the disk rows, by points of an event
     disk_steps: dict[int, int] = field(default_factory=dict)
 

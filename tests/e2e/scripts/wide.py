@@ -40,6 +40,7 @@ def main() -> None:
             "equal": [data.metrics == metrics, data.params == params],
             "refused": refused,
             "history": history(client, run_id, "layer/0/norm"),
+            "run_id": run_id,
         }
     )
 
