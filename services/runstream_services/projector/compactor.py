@@ -24,6 +24,8 @@ log = structlog.get_logger()
 #: A run that logged nothing for so long is compacted as if it had ended.
 IDLE_S: Final = 5.0
 LOOK_S: Final = 0.25
+#: After failures it looks again after longer and longer pauses.
+LONGEST_PAUSE_S: Final = 4.0
 
 
 @dataclass(slots=True)
@@ -61,17 +63,19 @@ class Compactor:
 
     async def run(self) -> None:
         """Compact until told to stop."""
+        pause_s = LOOK_S
         while not self._stopping.is_set():
             try:
                 await self._round()
+                pause_s = LOOK_S
             except (Transient, CheckpointMoved) as error:
-                log.warning("compaction starts over", reason=str(error))
-                self._looked_at = None
+                log.warning("compaction starts over", reason=str(error), retry_in_s=pause_s)
+                self._looked_at, pause_s = None, min(2 * pause_s, LONGEST_PAUSE_S)
             except Exception as error:  # whatever it is: the server goes on, and so do other runs
                 log.error("compaction failed", reason=repr(error), exc_info=not isinstance(error, RunstreamError))
-                self._looked_at = None
+                self._looked_at, pause_s = None, min(2 * pause_s, LONGEST_PAUSE_S)
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(pause_s):
                     await self._stopping.wait()
             except TimeoutError:
                 pass
