@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 from uuid import UUID
+
+import asyncpg
+import structlog
 
 from runstream_schemas.errors import StartupError, Unavailable
 from runstream_services.adapters import postgres_projections
@@ -18,8 +21,36 @@ from runstream_services.data_directory import DataDirectory, DirectoryInUse, pos
 from runstream_services.embedded_postgres import DATABASE, PORT, SUPERUSER, EmbeddedPostgres
 from runstream_services.settings import Settings
 
+log = structlog.get_logger()
+
 #: A PostgreSQL that we run ourselves may be restarting: how long a start, or the end of a command, waits for it.
 PATIENCE_S: Final = 30.0
+
+
+#: SQLSTATE classes that say that the URL is not right: authorisation, catalogue, and what a role may not do (42501).
+_OF_THE_URL: Final = ("28", "3D", "42")
+
+
+@contextmanager
+def _explained(database: Database) -> Iterator[None]:
+    """Turn what PostgreSQL says of a wrong URL into :class:`StartupError`: where it is, never the password."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.ClientConfigurationError, ValueError) as error:
+        if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] not in _OF_THE_URL:
+            raise
+        raise StartupError(f"the database {database.place} cannot be used: {error}. Check --database-url") from error
+    except Unavailable as error:
+        raise Unavailable(f"the database {database.place} does not answer: {error}") from error
+
+
+async def _warn_of_lost_promises(connection: asyncpg.Connection) -> None:
+    """Say what a PostgreSQL of the user's own does not promise."""
+    rows = await connection.fetch(
+        "select name from pg_settings where name in ('fsync', 'full_page_writes') and setting = 'off' order by 1"
+    )
+    for row in rows:
+        log.warning(f"{row['name']} is off: what is acknowledged may be lost when the database's machine fails")
 
 
 async def prepare(database: Database, *, patience_s: float = 0.0) -> None:
@@ -30,7 +61,7 @@ async def prepare(database: Database, *, patience_s: float = 0.0) -> None:
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            with translated("preparing the database"):
+            with _explained(database), translated("preparing the database"):
                 await _prepare(database)
             return
         except Unavailable:
@@ -44,6 +75,7 @@ async def _prepare(database: Database) -> None:
     try:
         await migrate(connection, log_id=UUID(bytes=os.urandom(16), version=4))
         await postgres_projections.ensure_live(connection)
+        await _warn_of_lost_promises(connection)
     finally:
         await connection.close()
 
@@ -90,7 +122,8 @@ async def database_for_command(settings: Settings, report: Callable[[str], None]
         raise StartupError(f"there is no Runstream database in {settings.data.resolve()}: name it with --data")
     try:
         async with database_of(settings, report) as (database, _):
-            yield database
+            with _explained(database):
+                yield database
     except DirectoryInUse:
         pgdata = settings.data.resolve() / "postgres"
         socket = socket_directory(pgdata, postgres_account(pgdata))

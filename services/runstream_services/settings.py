@@ -22,6 +22,13 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("warning", description="debug, info, warning or error")
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("a database URL begins with postgresql://")
+        return url
+
     @field_validator("host")
     @classmethod
     def _is_loopback(cls, host: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -43,6 +44,18 @@ class Database:
 
     arguments: dict[str, Any] = field(default_factory=dict)
     statement_s: float = 30.0
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: host, port and name, and no password."""
+        if "dsn" not in self.arguments:
+            return f"{self.arguments.get('database', '')} at {self.arguments.get('host', '')}"
+        try:
+            address = urlsplit(self.arguments["dsn"])
+            host = f"{address.hostname or 'the local socket'}:{address.port or 5432}"
+        except ValueError:
+            return "of that URL"
+        return f"{address.path.lstrip('/') or 'of its user'} at {host}"
 
     async def connect(
         self, *, service: bool = True, durable: bool = True, statement_s: float | None = None

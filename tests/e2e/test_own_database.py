@@ -1,0 +1,137 @@
+"""A PostgreSQL of the user's own in place of the embedded one, and what is said where its URL is not right."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from runstream_services import embedded_postgres
+from runstream_services.adapters.postgres import Database
+from runstream_services.data_directory import DataDirectory
+from runstream_services.databases import prepare
+from runstream_services.embedded_postgres import EmbeddedPostgres
+from tests.server import Server
+
+RUNSTREAM = str(Path(sys.executable).parent / "runstream")
+
+
+class Own:
+    """Databases on the tests' PostgreSQL, reached by URLs."""
+
+    def __init__(self, postgres: EmbeddedPostgres) -> None:
+        self.arguments = {**postgres.connect_arguments, "database": "postgres"}
+        self.pgdata = Path(self.arguments["host"])
+
+    def execute(self, *statements: str) -> None:
+        async def work() -> None:
+            connection = await asyncpg.connect(**self.arguments)
+            for statement in statements:
+                await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(work())
+
+    def url(self, database: str, role: str = "postgres") -> str:
+        return f"postgresql://{role}@/{database}?host={quote(str(self.arguments['host']), safe='')}"
+
+
+@pytest.fixture
+def own(postgres: EmbeddedPostgres) -> Own:
+    return Own(postgres)
+
+
+@pytest.fixture
+def database(own: Own) -> Iterator[str]:
+    """The name of an empty database."""
+    name = f"own_{uuid4().hex}"
+    own.execute(f"create database {name}")
+    yield name
+    own.execute(f"drop database {name} with (force)")
+
+
+def refusal(url: str, *command: str) -> str:
+    """What a command says that cannot use its database: one sentence, status 1 or 2, and no traceback."""
+    done = subprocess.run(
+        [RUNSTREAM, *(command or ("up", "--port", "0")), "--database-url", url],
+        check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode in (1, 2), done
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "secret" not in done.stderr
+    return done.stderr
+
+
+def test_what_was_logged_outlives_the_server(own: Own, database: str, tmp_path: Path) -> None:
+    with Server(tmp_path / "none", "--database-url", own.url(database)) as server:
+        assert "data in your PostgreSQL" in server.said()
+        run_id = server.post("runs/create", {}).json()["run"]["info"]["run_id"]
+        metric = {"key": "loss", "value": 0.5, "timestamp": 1, "step": 1}
+        assert server.post("runs/log-batch", {"run_id": run_id, "metrics": [metric]}).status_code == 200
+        server.kill()
+        server.start()
+        assert server.get("metrics/get-history", run_id=run_id, metric_key="loss").json() == {"metrics": [metric]}
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.long
+def test_a_second_server_on_the_database_says_so(own: Own, database: str, tmp_path: Path) -> None:
+    with Server(tmp_path / "none", "--database-url", own.url(database)):
+        assert "another Runstream server works on this database" in refusal(own.url(database))
+
+
+def test_a_url_that_is_not_right_is_said(own: Own, database: str) -> None:
+    assert "begins with postgresql://" in refusal("nonsense")
+    assert "x at 127.0.0.1:1" in refusal("postgresql://a:secret@127.0.0.1:1/x")
+    missing = refusal(own.url("missing"))
+    assert "database missing at the local socket" in missing
+    assert "does not exist" in missing
+    for command in ("verify", "rebuild"):
+        assert "does not exist" in refusal(own.url("missing"), command)
+    assert "no_such_role" in refusal(own.url(database, "no_such_role"))
+
+
+def test_a_role_that_may_not_make_a_schema_is_said(own: Own, database: str) -> None:
+    own.execute("create role poor login")
+    try:
+        assert "permission denied for database" in refusal(own.url(database, "poor"))
+    finally:
+        own.execute("drop role poor")
+
+
+def test_a_wrong_password_is_said_and_not_shown(own: Own, database: str) -> None:
+    rules = own.pgdata / "pg_hba.conf"
+    before = rules.read_text()
+    own.execute("create role picky login superuser password 'right'")
+    rules.write_text(f"local all picky scram-sha-256\n{before}")
+    try:
+        own.execute("select pg_reload_conf()")
+        said = refusal(own.url(database, "picky:secret"))
+        assert "password authentication failed for user" in said
+        assert f"database {database} at the local socket" in said
+    finally:
+        rules.write_text(before)
+        own.execute("select pg_reload_conf()", "drop role picky")
+
+
+async def test_a_database_that_does_not_sync_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(embedded_postgres.SETTINGS, "fsync", "off")
+    directory = DataDirectory.open(tmp_path / "data")
+    careless = EmbeddedPostgres(directory)
+    await careless.start()
+    try:
+        with capture_logs() as said:
+            await prepare(Database(careless.connect_arguments))
+        assert [entry["event"].split(":")[0] for entry in said] == ["fsync is off"]
+    finally:
+        await careless.stop()
+        directory.close()
