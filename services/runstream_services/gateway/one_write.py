@@ -1,7 +1,10 @@
-"""uvicorn's HTTP protocol with one write per answer, and with a limit for what comes before a body.
+"""uvicorn's HTTP protocol with one write per answer, and bounds on how large a request's head is and how long it takes.
 
 uvicorn writes an answer's head and its body apart, and uvloop hands each to the kernel at once: two packets, two
 wake-ups of the client. On loopback that is a tenth of a small log call's time.
+
+uvicorn also keeps a URL and headers of any size. Here a request with more of them than :data:`MAX_HEAD_BYTES` is
+answered 431, and nothing more is read from its connection; one that is not whole after 40 s is answered 408.
 """
 
 from __future__ import annotations
@@ -9,49 +12,145 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import orjson
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
-#: The longest request line and headers, together. uvicorn keeps them whatever they are.
+#: The largest URL and headers together; browsers and proxies send a few kilobytes.
 MAX_HEAD_BYTES: Final = 64 << 10
 
-_TOO_LONG: Final = (
-    b'{"error_code":"INVALID_PARAMETER_VALUE","message":"The request line and headers are over 65536 bytes."}'
-)
-_REFUSAL: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%s" % (len(_TOO_LONG), _TOO_LONG)
-)
+#: How long the sender of a refused request may go on sending before the connection is cut: cut at once, it would not
+#: get to read the answer.
+LINGER_S: Final = 5.0
+
+
+#: How long a request may take to arrive, while the server reads it: so many looks, so many seconds apart. Longer than a
+#: large body may take (``http.py``). A timer for each request would cost a tenth of a small log call.
+LOOKS: Final = 8
+LOOK_S: Final = 5.0
 
 
 class OneWriteProtocol(HttpToolsProtocol):
-    """Joins two writes that follow each other within one turn of the event loop: a head and its body."""
+    """Joins two writes that follow each other within one turn of the event loop: a head and its body.
 
-    _head_bytes = 0  # of a head that is not complete; -1 within a body
+    The size of a head is known once it is whole. Until then, reads that bring nothing but a part of a head (or of the
+    headers after a body in chunks) are added up; a look at all headers is only taken where they may be too many.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._refusal: bytes | None = None
+        self._went_on = False
+        self._read_bytes = 0
+        self._earlier_bytes = 0
+        self._head_bytes = 0
+        self._whole = False
+        self._looks = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wrap the transport of a new connection."""
         super().connection_made(_Joined(transport, asyncio.get_running_loop()))  # type: ignore[arg-type]
+        self._next_look = self.loop.call_later(LOOK_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection ended."""
+        self._next_look.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Refuse a request that is still not whole; the time in which the server does not read is not counted."""
+        if not self._whole and not self.flow.read_paused:
+            self._looks += 1
+            if self._looks > LOOKS:
+                why = f"The request did not arrive within {LOOKS * LOOK_S:g} s."
+                self._refuse(408, "TEMPORARILY_UNAVAILABLE", why)
+                return
+        self._next_look = self.loop.call_later(LOOK_S, self._look)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a head that grows too long, whether or not it comes to an end."""
-        if self._head_bytes > MAX_HEAD_BYTES:
-            if not self.transport.is_closing():
-                self.transport.write(_REFUSAL)
-                self.transport.close()
+        """Parse what was read."""
+        if self._refusal is not None:
             return
-        if self._head_bytes >= 0:
-            self._head_bytes += len(data)
+        self._read_bytes = len(data)
         super().data_received(data)
+        if self._went_on:
+            self._went_on = False
+            self._earlier_bytes, self._head_bytes = self._read_bytes, 0
+            return
+        self._head_bytes += self._read_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._went_on = True
+        self._whole = False
+        self._looks = 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head is complete."""
-        self._head_bytes = -1
+        """A request's head is whole."""
+        self._went_on = True
+        if self._earlier_bytes + self._head_bytes + self._read_bytes > MAX_HEAD_BYTES:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MAX_HEAD_BYTES:
+                self._refuse_head()
+                raise ValueError("the parser ends here")
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """A part of a request's body."""
+        self._went_on = True
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        """The next message begins with a head."""
-        self._head_bytes = 0
+        """A request is whole."""
+        self._whole = True
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser does not take for a request."""
+        if self._refusal is None:
+            self._refuse(400, "BAD_REQUEST", "What was sent is not an HTTP/1.1 request.")
+
+    def _refuse_head(self) -> None:
+        why = f"The request's URL and headers are over {MAX_HEAD_BYTES} bytes: send what is long in a body."
+        self._refuse(431, "INVALID_PARAMETER_VALUE", why)
+
+    def on_response_complete(self) -> None:
+        """A request is answered; where it was the last one before a refused one, that follows."""
+        super().on_response_complete()
+        if self._refusal is not None and self.cycle.response_complete:
+            self._end(self._refusal)
+
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        """Read nothing more, and answer once the requests before this one are answered."""
+        body = orjson.dumps({"error_code": code, "message": message})
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self._next_look.cancel()
+        self._refusal = STATUS_LINE[status] + head + body
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._end(self._refusal)
+        elif cycle.more_body and self.pipeline:
+            self.transport.close()
+        elif cycle.more_body:
+            cycle.disconnected = True  # whoever reads the body learns that the rest will not come
+            cycle.message_event.set()
+            self._end(self._refusal)
+
+    def _end(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.close)
 
 
 class _Joined:
@@ -72,6 +171,11 @@ class _Joined:
             self._loop.call_soon(self._flush)
         else:
             self._flush()
+
+    def write_eof(self) -> None:
+        """Write what is kept, then end this direction."""
+        self._flush()
+        self._transport.write_eof()
 
     def close(self) -> None:
         """Write what is kept, then close."""
