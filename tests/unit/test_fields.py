@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runstream_schemas.errors import RequestError
-from runstream_services.gateway.fields import Message, double, enum, int32, int64, required, text
+from runstream_services.gateway.fields import _NEXT_SEPARATOR, Message, double, enum, int32, int64, required, text
 
 DOUBLE = Message({"value": double})
 INT64 = Message({"value": int64})
@@ -283,7 +283,38 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
 
 
 def test_a_body_nested_too_deeply_is_refused() -> None:
-    assert refusal(NESTED, b'{"a":' * 200_000) == "The request body is nested too deeply."
+    assert refusal(NESTED, b'{"a":' * 90_000) == "The request body is nested too deeply."
+
+
+@pytest.mark.parametrize("value", ["{},", "[],", "0,", '"∀",', '{"a":"["},'])
+def test_a_body_of_too_many_values_is_refused(value: str) -> None:
+    body = f'{{"steps": [{value * 100_000}0]}}'
+    escaped = json.dumps(body).replace("{", "\\u007b").replace("[", "\\u005b").replace(",", "\\u002c")
+    for sent in (body, json.dumps(body), escaped, body.replace('"steps"', f'"{"," * 200_000}"')):
+        assert "has over 100000 commas and brackets" in refusal(NESTED, sent)
+    assert "has over 100000 commas and brackets" in refusal(NESTED, body.encode("utf-16"))
+
+
+def test_a_long_value_may_hold_any_number_of_commas_and_brackets() -> None:
+    value = '[{,"\\' * 100_000
+    assert TEXT.from_body(json.dumps({"value": value}).encode()) == {"value": value}
+
+
+@given(
+    st.recursive(
+        st.none() | st.text(st.sampled_from('",[{}]:\\é\n')) | st.floats(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(st.sampled_from('",[{')), inner),
+    )
+)
+def test_the_separators_of_a_document_are_counted_without_those_in_strings(value: Any) -> None:
+    def separators(value: Any) -> int:
+        if not isinstance(value, list | dict):
+            return 0
+        inner = value.values() if isinstance(value, dict) else value
+        return max(1, len(value)) + sum(map(separators, inner))
+
+    found = sum(match.lastindex is not None for match in _NEXT_SEPARATOR.finditer(json.dumps(value)))
+    assert found == separators(value)
 
 
 def test_a_query_is_read_by_snake_case_names_and_the_first_value_of_a_single_field() -> None:

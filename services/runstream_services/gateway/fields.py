@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from runstream_schemas.errors import RequestError, invalid
@@ -37,9 +38,11 @@ _INFINITY = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _SHOWN_CHARACTERS: Final = 250
 
 #: A few bytes of JSON become a hundred in memory: more separators than this are not a call, but a way to fill it.
-MAX_SEPARATORS: Final = 500_000
+MAX_SEPARATORS: Final = 100_000
 #: Elements of one array, before any is looked at; MLflow's own limits lie well below it.
 MAX_ELEMENTS: Final = 50_000
+# All up to the next separator that is in no string. Nothing is given back, so that nothing is read twice.
+_NEXT_SEPARATOR = re.compile(r'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+"?)*+(?:([,\[{])|\Z)', re.DOTALL)
 
 
 class FieldError(Exception):
@@ -255,17 +258,24 @@ def _decoded(body: bytes) -> object:
     """The JSON value of a body; nothing, blanks and null count as ``{}``."""
     if not body.strip():
         return {}
-    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_SEPARATORS:
-        raise invalid(f"The request body holds over {MAX_SEPARATORS} commas and brackets: send it in several calls.")
     try:
-        value = json.loads(body)
+        value = _loaded(body.decode(json.detect_encoding(body), "surrogatepass"))
         if type(value) is str:
-            value = json.loads(value)
+            value = _loaded(value)
     except RecursionError:
         raise invalid("The request body is nested too deeply.") from None
     except ValueError as error:  # malformed, truncated, not Unicode, or a number of thousands of digits
         raise invalid(f"The request body is not valid JSON: {error}.") from None
     return {} if value is None else value
+
+
+def _loaded(document: str) -> Any:
+    """The value of a JSON document; 400 where it has too many separators, those within strings not counted."""
+    if sum(map(document.count, ",[{")) > MAX_SEPARATORS:
+        found = islice(_NEXT_SEPARATOR.finditer(document), MAX_SEPARATORS + 1)
+        if sum(match.lastindex is not None for match in found) > MAX_SEPARATORS:
+            raise invalid(f"The request body has over {MAX_SEPARATORS} commas and brackets: send it in several calls.")
+    return json.loads(document)
 
 
 def required(got: Mapping[str, Any], name: str, path: str = "") -> Any:
