@@ -20,7 +20,7 @@ from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_schemas.errors import InvalidEvent, LogCorrupt, RunstreamError, StartupError
 from runstream_services import embedded
-from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres import Database, translated
 from runstream_services.databases import database_for_command
 from runstream_services.projector.rebuild import Progress as RebuildProgress
 from runstream_services.projector.rebuild import Rebuild, drop_retired
@@ -108,7 +108,8 @@ async def _on_database(
         if name not in _NAMES:
             raise StartupError(f"there is no projection {name}: there are {', '.join(_NAMES)}")
     async with database_for_command(_settings(given), _say) as database:
-        await work(database)
+        with translated("working on the database"):  # it may end under any statement
+            await work(database)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -189,6 +190,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _allow_many_files() -> None:
+    """Take as many open files as are allowed: a shell's usual 1,024 are fewer than the clients of one large job."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _listener(settings: Settings) -> socket.socket:
     try:
         return listen(settings.host, settings.port)
@@ -206,6 +214,7 @@ def _address(listener: socket.socket) -> str:
 
 async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; ``ready`` is called with the address once requests are answered."""
+    _allow_many_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     told_at = 0.0
