@@ -114,7 +114,9 @@ async def set_tag(gateway: Gateway, request: Request) -> Answer:
     if asked.key.startswith(rules.CUSTOM_VIEW_PREFIX):
         # Calls at the same time may all find room for one more: the limit only keeps a page short.
         rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_query, asked.experiment_id)
-        rules.check_custom_views({asked.key, *(key for row in rows for key in row["tag_keys"] or ())})
+        keys = {key for row in rows for key in row["tag_keys"] or ()}
+        if asked.key not in keys:
+            rules.check_custom_views({asked.key, *keys})
     return await _change(gateway, ExperimentTagSet(experiment_id=asked.experiment_id, key=asked.key, value=asked.value))
 
 
