@@ -19,6 +19,7 @@ from tests.server import Server
 MIB = 1 << 20
 API = "/api/2.0/mlflow"
 INVALID = "INVALID_PARAMETER_VALUE"
+CREATE = f"POST {API}/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,31 @@ def assert_refused(answer: httpx.Response, code: str, status: int, *named: str) 
     assert set(body) == {"error_code", "message"}
     for name in named:
         assert name in body["message"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:5000", "127.0.0.1.evil.example", "192.168.0.1", "", "::1"]
+)
+def test_a_request_for_another_host_is_refused(client: httpx.Client, host: str) -> None:
+    headers = {"host": host, "content-type": "application/json"}
+    for method, path in (("GET", "experiments/get?experiment_id=0"), ("POST", "runs/create"), ("POST", "runs/search")):
+        answer = client.request(method, f"{API}/{path}", headers=headers, content=b"{}")
+        assert_refused(answer, "PERMISSION_DENIED", 403, host, "localhost", "127.0.0.0/8", "[::1]")
+    for path in ("/health", "/version", "/api/3.0/mlflow/server-info"):
+        assert client.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "https://localhost.evil.example:5000", "null", "file://"])
+def test_a_page_of_another_host_changes_nothing(client: httpx.Client, origin: str) -> None:
+    headers = {"origin": origin}
+    assert_refused(client.post(f"{API}/runs/create", headers=headers, json={}), "PERMISSION_DENIED", 403, origin)
+    assert client.get(f"{API}/experiments/get?experiment_id=0", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:80", "127.8.9.10", "[::1]", "[::1]:5000"])
+def test_a_request_for_this_machine_is_answered_by_any_name(client: httpx.Client, host: str) -> None:
+    headers = {"host": host, "origin": f"http://{host}"}
+    assert client.post(f"{API}/runs/search", headers=headers, json={}).status_code == 200
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonl", ""])
@@ -94,7 +120,7 @@ def test_another_method_is_refused(client: httpx.Client, method: str, path: str,
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/nothing", f"{API}/runs/nothing", f"{API}/runs/create/", f"/{API}/runs/create",
+        "/", "/nothing", "/health/", f"{API}/runs/nothing", f"{API}/runs/create/", f"/{API}/runs/create",
         "/api/1.0/mlflow/runs/create",
         "/ajax-api/2.0/mlflow/nothing", f"{API}/runs/%00", f"{API}/RUNS/create", "/%ff",
         "/" + "x" * 5000,
@@ -170,7 +196,7 @@ def test_a_run_is_not_created_with_more_than_1_000_tags(client: httpx.Client) ->
 
 def test_senders_that_do_not_go_on_hold_nobody_up(standing_server: Server, client: httpx.Client) -> None:
     """Each declares a large body, of which it sends little."""
-    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {15 * MIB}"
+    head = f"{CREATE}Content-Length: {15 * MIB}"
     slow = [connection(standing_server) for _ in range(20)]
     for sender in slow:
         sender.sendall(f"{head}\r\n\r\n{{".encode())
@@ -184,7 +210,7 @@ def test_senders_that_do_not_go_on_hold_nobody_up(standing_server: Server, clien
 
 
 def test_large_bodies_that_are_under_way_at_once_are_bounded(standing_server: Server, client: httpx.Client) -> None:
-    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {15 * MIB}"
+    head = f"{CREATE}Content-Length: {15 * MIB}"
     process = psutil.Process(standing_server.pid)
     before = process.memory_info().rss
     slow = [connection(standing_server) for _ in range(6)]
@@ -225,7 +251,7 @@ def test_a_body_that_is_too_large_by_one_byte_is_refused_and_one_that_is_not_is_
 def test_a_body_that_breaks_off_is_not_taken_for_a_whole_one(
     standing_server: Server, client: httpx.Client, sent: bytes, begun: bool
 ) -> None:
-    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n"
+    head = f"{CREATE}Content-Length: 50\r\n"
     for _ in range(10):
         with connection(standing_server) as broken:
             own_port = broken.getsockname()[1]
@@ -255,8 +281,8 @@ def connection(server: Server) -> socket.socket:
 
 
 def test_calls_that_come_in_one_piece_are_answered_in_turn(standing_server: Server) -> None:
-    call = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
-    last = b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    call = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with connection(standing_server) as quick:
         quick.sendall(call * 3_000 + last)
         assert quick.makefile("rb").read().count(b"3.17.2") == 3_001
@@ -275,8 +301,8 @@ def test_a_probe_answers_a_head_request(client: httpx.Client) -> None:
         b"\x00\x01\x02\r\n\r\n",
         b"GET\r\n\r\n",
         b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nContent-Length: many\r\n\r\n{}",
-        b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n{}",
-        b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}",
+        b"POST /api/2.0/mlflow/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],

@@ -142,7 +142,7 @@ async def test_while_the_experiments_are_parked_what_would_not_be_seen_is_refuse
         async with node.running(), httpx.AsyncClient(transport=httpx.ASGITransport(build(node.gateway))) as client:
 
             async def post(path: str, body: dict[str, Any]) -> httpx.Response:
-                return await client.post(f"http://x/api/2.0/mlflow/{path}", json=body)
+                return await client.post(f"http://localhost/api/2.0/mlflow/{path}", json=body)
 
             run = (await post("runs/create", {})).json()["run"]["info"]["run_id"]
             assert (await post("experiments/create", {"name": POISON})).status_code == 200
@@ -325,7 +325,7 @@ async def served(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     node = Node(database, alone=True)
     async with node.running():
         transport = httpx.ASGITransport(app=build(node.gateway))
-        async with httpx.AsyncClient(transport=transport, base_url="http://runstream/api/2.0/mlflow/") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/2.0/mlflow/") as client:
             yield client
 
 

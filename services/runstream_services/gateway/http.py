@@ -17,6 +17,7 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from runstream_schemas.errors import RequestError, RunstreamError, Transient, Unavailable, invalid
+from runstream_services.gateway.hosts import LocalHosts
 from runstream_services.gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -223,17 +224,28 @@ async def _send(send: Send, answer: Answer) -> None:
 
 
 class Front:
-    """The server's ASGI application: MLflow's exact paths first, then Starlette's router."""
+    """The server's ASGI application: MLflow's exact paths first, for local hosts, then Starlette's router."""
 
     def __init__(self, exact: dict[str, Endpoint], others: dict[str, Endpoint]) -> None:
         self._exact = exact
+        self._hosts = LocalHosts()
         # The endpoints know their methods: any reaches them, and a wrong one gets MLflow's JSON.
-        self._router = Router([Route(path, endpoint) for path, endpoint in others.items()], default=_not_found)
+        self._router = Router(
+            [Route(path, endpoint) for path, endpoint in others.items()], redirect_slashes=False, default=_not_found
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch one request."""
         endpoint = self._exact.get(scope["path"])
-        await (endpoint or self._router)(scope, receive, send)
+        if endpoint is None:
+            await self._router(scope, receive, send)
+            return
+        try:
+            self._hosts.check(scope)
+        except RequestError as error:
+            await _send(send, _of_error(error, scope))
+            return
+        await endpoint(scope, receive, send)
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
