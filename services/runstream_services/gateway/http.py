@@ -36,6 +36,10 @@ BODY_S: Final = 20.0
 MAX_DRAINED_BYTES: Final = 1 << 30
 DRAIN_S: Final = 30.0
 
+#: MLflow's client tries seven times and sleeps as long as it is told: this is a minute of patience and more, where a
+#: second would give up a training job after eight.
+RETRY_AFTER_S: Final = b"10"
+
 JSON: Final = b"application/json"
 _NOT_FOUND: Final = orjson.dumps(
     {"error_code": "ENDPOINT_NOT_FOUND", "message": "There is no such endpoint; see docs/mlflow-compatibility.md"}
@@ -204,7 +208,7 @@ def _of_error(error: Exception, scope: Scope) -> Answer:
         code, message, status = "INVALID_PARAMETER_VALUE", "The query has over 1,000 fields.", 400
     elif isinstance(error, Transient):
         code, message, status = "TEMPORARILY_UNAVAILABLE", str(error), 503
-        headers = ((b"retry-after", b"1"),)
+        headers = ((b"retry-after", RETRY_AFTER_S),)
     else:
         log.error("a request failed", path=scope["path"], exc_info=error)
         name = type(error).__name__ if isinstance(error, RunstreamError) else "an unexpected error"
