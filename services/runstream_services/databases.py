@@ -34,6 +34,9 @@ _OF_THE_URL: Final = ("28", "3D", "42")
 @contextmanager
 def _explained(database: Database) -> Iterator[None]:
     """Turn what PostgreSQL says of a wrong URL into :class:`StartupError`: where it is, never the password."""
+    if not database.is_given:
+        yield
+        return
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.ClientConfigurationError, ValueError) as error:
@@ -123,7 +126,8 @@ async def database_for_command(settings: Settings, report: Callable[[str], None]
     try:
         async with database_of(settings, report) as (database, _):
             with _explained(database):
-                yield database
+                await (await database.connect(service=False)).close()
+            yield database
     except DirectoryInUse:
         pgdata = settings.data.resolve() / "postgres"
         socket = socket_directory(pgdata, postgres_account(pgdata))

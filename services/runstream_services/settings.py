@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -27,6 +28,10 @@ class Settings(BaseSettings):
     def _is_of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("a database URL begins with postgresql://")
+        # A "/", "?" or "#" ends the part with the password, so that the rest of it would be shown as the host's name.
+        authority, *rest = re.split("[/?#]", url.get_secret_value().partition("://")[2], maxsplit=1) if url else [""]
+        if authority and "@" not in authority and "@" in "".join(rest):
+            raise ValueError("write /, ?, # and @ of the user's name and password as %2F, %3F, %23 and %40")
         return url
 
     @field_validator("host")

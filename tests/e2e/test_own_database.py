@@ -92,8 +92,13 @@ def test_a_second_server_on_the_database_says_so(own: Own, database: str, tmp_pa
 def test_a_url_that_is_not_right_is_said(own: Own, database: str) -> None:
     assert "begins with postgresql://" in refusal("nonsense")
     assert "x at 127.0.0.1:1" in refusal("postgresql://a:secret@127.0.0.1:1/x")
+    assert "y at 127.0.0.1:1 " in refusal("postgresql://a:secret@/x?host=127.0.0.1&port=1&database=y")
+    for password in ("se/cret", "12/cret", "se?cret", "se#cret"):
+        said = refusal(f"postgresql://a:{password}@127.0.0.1:1/x")
+        assert "cret" not in said
+        assert "percent-encoded" in said
     missing = refusal(own.url("missing"))
-    assert "database missing at the local socket" in missing
+    assert "database missing at /" in missing
     assert "does not exist" in missing
     for command in ("verify", "rebuild"):
         assert "does not exist" in refusal(own.url("missing"), command)
@@ -117,7 +122,7 @@ def test_a_wrong_password_is_said_and_not_shown(own: Own, database: str) -> None
         own.execute("select pg_reload_conf()")
         said = refusal(own.url(database, "picky:secret"))
         assert "password authentication failed for user" in said
-        assert f"database {database} at the local socket" in said
+        assert f"database {database} at {own.pgdata}" in said
     finally:
         rules.write_text(before)
         own.execute("select pg_reload_conf()", "drop role picky")

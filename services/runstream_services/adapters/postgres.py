@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
@@ -46,16 +46,18 @@ class Database:
     statement_s: float = 30.0
 
     @property
+    def is_given(self) -> bool:
+        """Whether it is a user's own, given by its URL."""
+        return "dsn" in self.arguments
+
+    @property
     def place(self) -> str:
-        """Where it is, for people: host, port and name, and no password."""
-        if "dsn" not in self.arguments:
-            return f"{self.arguments.get('database', '')} at {self.arguments.get('host', '')}"
-        try:
-            address = urlsplit(self.arguments["dsn"])
-            host = f"{address.hostname or 'the local socket'}:{address.port or 5432}"
-        except ValueError:
-            return "of that URL"
-        return f"{address.path.lstrip('/') or 'of its user'} at {host}"
+        """Where a given database is, for people: name, host and port as libpq reads its URL, and no password."""
+        address = urlsplit(self.arguments["dsn"])
+        query = {name: values[0] for name, values in parse_qs(address.query).items()}
+        host = query.get("host") or address.hostname or "the local socket"
+        name = query.get("dbname") or query.get("database") or address.path.lstrip("/") or "of its user"
+        return f"{name} at {host}:{query.get('port') or address.port or 5432}"
 
     async def connect(
         self, *, service: bool = True, durable: bool = True, statement_s: float | None = None
