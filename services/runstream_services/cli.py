@@ -115,7 +115,7 @@ async def _on_database(
 def _run(main: Coroutine[Any, Any, None]) -> None:
     try:
         embedded.run(main)
-    except (StartupError, RunstreamError) as error:
+    except (RunstreamError, OSError) as error:
         _say(f"runstream: {error}")
         raise typer.Exit(1) from error
 

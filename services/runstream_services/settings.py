@@ -23,6 +23,13 @@ class Settings(BaseSettings):
     )
     log_level: str = Field("warning", description="debug, info, warning or error")
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _is_named(cls, data: object) -> object:
+        if data == "":
+            raise ValueError("name a directory")
+        return data
+
     @field_validator("database_url")
     @classmethod
     def _is_of_postgresql(cls, url: SecretStr | None) -> SecretStr | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -284,8 +285,33 @@ def test_calls_that_come_in_one_piece_are_answered_in_turn(standing_server: Serv
     call = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n"
     last = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     with connection(standing_server) as quick:
-        quick.sendall(call * 3_000 + last)
-        assert quick.makefile("rb").read().count(b"3.17.2") == 3_001
+        quick.sendall(call * 60 + last)
+        assert quick.makefile("rb").read().count(b"3.17.2") == 61
+
+
+def test_calls_that_never_wait_for_an_answer_do_not_grow_the_server(
+    standing_server: Server, client: httpx.Client
+) -> None:
+    process = psutil.Process(standing_server.pid)
+    before = process.memory_info().rss
+    with connection(standing_server) as flood:
+        with contextlib.suppress(OSError):
+            for _ in range(20):
+                flood.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30_000)
+        assert process.memory_info().rss - before < 40 * MIB
+    assert client.get("/health").text == "OK"
+
+
+def test_a_body_that_says_it_is_larger_than_any_takes_no_room(standing_server: Server, client: httpx.Client) -> None:
+    head = f"POST {API}/runs/create HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    hostile = [connection(standing_server) for _ in range(5)]
+    for sender in hostile:
+        sender.sendall(f"{head}Content-Length: {1 << 62}\r\n\r\n".encode() + b" " * (15 * MIB))
+    headers = {"content-type": "application/json"}
+    answer = client.post(f"{API}/runs/log-batch", content=b"{}" + b" " * (2 * MIB), headers=headers)
+    assert_refused(answer, INVALID, 400, "run_id")
+    for sender in hostile:
+        sender.close()
 
 
 def test_a_probe_answers_a_head_request(client: httpx.Client) -> None:

@@ -22,7 +22,7 @@ from runstream_services.gateway.service import Gateway
 
 log = structlog.get_logger()
 
-#: The largest body; 1,000 metrics, 100 params and 100 tags at their greatest lengths are well below it.
+#: The largest body; 800 metrics, 100 params and 100 tags at their greatest lengths fit in UTF-8, not in ASCII escapes.
 MAX_BODY_BYTES: Final = 16 << 20
 
 #: Of bodies that are larger than this, so many bytes are kept at once: many senders cannot fill the memory with them.
@@ -112,6 +112,9 @@ class Endpoint:
 
     async def _post(self, handler: Handler, scope: Scope, receive: Receive) -> Answer:
         size = _declared_bytes(scope["headers"])
+        if size > MAX_BODY_BYTES:
+            await _drain(receive, {"type": "http.request", "more_body": True})
+            _check_size(size)
         if size <= SMALL_BODY_BYTES:
             return await handler(self._gateway, Request(await _body(receive, size, lambda more: None), []))
         taken = 0

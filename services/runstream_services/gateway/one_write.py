@@ -20,6 +20,9 @@ from uvicorn.server import ServerState
 #: The largest URL and headers together; browsers and proxies send a few kilobytes.
 MAX_HEAD_BYTES: Final = 64 << 10
 
+#: Requests of one connection that wait behind one another. MLflow's client sends none before the answer to the last.
+MAX_PIPELINED: Final = 100
+
 #: How long the sender of a refused request may go on sending before the connection is cut: cut at once, it would not
 #: get to read the answer.
 LINGER_S: Final = 5.0
@@ -104,6 +107,10 @@ class OneWriteProtocol(HttpToolsProtocol):
                 self._refuse_head()
                 raise ValueError("the parser ends here")
         super().on_headers_complete()
+        if len(self.pipeline) > MAX_PIPELINED:
+            why = f"Over {MAX_PIPELINED} requests were sent on one connection without waiting for their answers."
+            self._refuse(400, "BAD_REQUEST", why)
+            raise ValueError("the parser ends here")
 
     def on_body(self, body: bytes) -> None:
         """A part of a request's body."""
