@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 install: $(VENV)/.server
 
 up: $(VENV)/.server
-	$(BIN)/runstream up
+	@$(BIN)/runstream up
 
 test: $(VENV)/.test
 	$(BIN)/pytest -m "not long"
@@ -30,19 +30,24 @@ bench: $(VENV)/.bench
 clean:
 	rm -rf $(VENV) .cache
 
-$(BIN)/python:
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Runstream needs Python 3.11 or later, $(PYTHON) is `$(PYTHON) -V`; set PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.server: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[server]'
+	@$(PYTHON) -m venv --clear $(VENV) || \
+	    { echo "No virtual environment could be made in $(VENV); on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
-$(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
-	$(PIP) install --constraint constraints.txt --editable '.[server,test]'
+$(VENV)/.server: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing Runstream into $(VENV), once; this takes a minute"
+	@$(PIP) install --constraint constraints.txt --editable '.[server]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "Installing Runstream and what its tests need into $(VENV), once; this takes minutes"
+	@$(PIP) install --constraint constraints.txt --editable '.[server,test]'
 	@touch $(VENV)/.server $@
 
 $(VENV)/.bench: $(VENV)/.test
-	$(PIP) install --constraint constraints.txt --editable '.[server,test,bench]'
+	@echo "Installing what the benchmark needs into $(VENV), once"
+	@$(PIP) install --constraint constraints.txt --editable '.[server,test,bench]'
 	@touch $@

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from runstream import __version__
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+# Without rich, which takes "[default: ...]" for markup.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Data directory.  [env: RUNSTREAM_DATA; default: ./runstream-data]"),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="A PostgreSQL >= 15 of your own, in place of the embedded one.  [env: RUNSTREAM_DATABASE_URL]",
+    ),
+]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME",
+        help="decisions, experiments, runs, params, tags, latest_metrics or metric_blocks; without a name, all of "
+        "them (rebuild: all but decisions).",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -24,24 +44,29 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 @app.command()
 def up(
-    data: Annotated[Path | None, typer.Option(help="Directory for everything.  [default: ./runstream-data]")] = None,
-    host: Annotated[str | None, typer.Option(help="Address; loopback only.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port.  [default: 5000]")] = None,
-    database_url: Annotated[
-        str | None, typer.Option(help="A PostgreSQL >= 15 of your own, in place of the embedded one.")
+    data: Data = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST",
+            help="Address to listen on; loopback only in this release.  [env: RUNSTREAM_HOST; default: 127.0.0.1]",
+        ),
     ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", help="Port to listen on; 0 takes a free one.  [env: RUNSTREAM_PORT; default: 5000]"
+        ),
+    ] = None,
+    database_url: DatabaseUrl = None,
 ) -> None:
     """Start the whole server in one process."""
     _server().up(_given(data=data, host=host, port=port, database_url=database_url))
 
 
-Data = Annotated[Path | None, typer.Option(help="Data directory.  [default: ./runstream-data]")]
-DatabaseUrl = Annotated[str | None, typer.Option(help="The PostgreSQL that holds the log, if not the data directory.")]
-
-
 @app.command()
 def rebuild(
-    names: Annotated[list[str] | None, typer.Argument(help="Projections; all when none is named.")] = None,
+    names: Names = None,
     data: Data = None,
     database_url: DatabaseUrl = None,
     drop: Annotated[bool, typer.Option("--drop", help="Drop the versions that are no longer read.")] = False,
@@ -57,7 +82,7 @@ def rebuild(
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Projections; all when none is named.")] = None,
+    names: Names = None,
     data: Data = None,
     database_url: DatabaseUrl = None,
     log_only: Annotated[bool, typer.Option("--log-only", help="Check the log alone.")] = False,

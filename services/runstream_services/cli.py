@@ -35,19 +35,17 @@ def up(given: dict[str, Any]) -> None:
     """Serve until told to stop; exits with 1 and a sentence where that is not possible."""
     settings = _settings(given)
     _run(embedded.up(settings, lambda address: _greet(address, settings), _say))
+    typer.echo(f"Runstream has stopped; what it acknowledged is in {_place(settings)}")
 
 
 def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_changes: bool) -> None:
     """Rebuild projections and switch to what was rebuilt."""
+    if accept_changes and decision_tables.NAME not in names:
+        _refuse("--accept-changes goes with `runstream rebuild decisions`")
 
     async def work(database: Database) -> None:
-        with _progress() as show:
-            for name in names or PROJECTIONS:
-                if name == decision_tables.NAME:
-                    _tell(await redecide(database, str(uuid4()), show, accept=accept_changes))
-                    continue
-                version = await Rebuild(database, name, str(uuid4()), show).run()
-                typer.echo(f"{name}: version {version} is read now")
+        for name in names or PROJECTIONS:
+            await _rebuild_one(database, name, accept_changes)
         if drop:
             connection = await database.connect(service=False)
             for dropped in await drop_retired(connection):
@@ -55,6 +53,17 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_c
             await connection.close()
 
     _run(_on_database(given, names, work))
+
+
+async def _rebuild_one(database: Database, name: str, accept_changes: bool) -> None:
+    if name == decision_tables.NAME:
+        with _progress() as show:
+            done = await redecide(database, str(uuid4()), show, accept=accept_changes)
+        _tell(done)
+        return
+    with _progress() as show:
+        version = await Rebuild(database, name, str(uuid4()), show).run()
+    typer.echo(f"{name}: version {version} is read now")
 
 
 def _tell(done: Redecided) -> None:
@@ -69,35 +78,48 @@ def _tell(done: Redecided) -> None:
 
 def verify(names: Sequence[str], given: dict[str, Any], *, log_only: bool) -> None:
     """Check the log, then projections; exits with 1 where something is not as it was logged."""
-    wrong: list[str] = []
+    if names and log_only:
+        _refuse("--log-only checks no projection: name none, or leave it out")
+    remedies: list[str] = []
 
     async def work(database: Database) -> None:
-        connection = await database.connect(service=False)
-        with _progress() as show:
-            try:
-                count = await verify_log(connection, lambda at, head: show(RebuildProgress("log", 1, at, head)))
-                typer.echo(f"log: {count} events, chain intact")
-            except LogCorrupt as error:
-                wrong.append("log")
-                typer.echo(f"log: CORRUPT at position {error.position}: {error}")
-            checked = () if log_only else names or _NAMES
-            wrong.extend([name for name in checked if not await _is_as_logged(database, name, show)])
-        await connection.close()
+        if not await _is_intact(database):
+            remedies.append("the log is not as it was appended, so it cannot tell what is: restore it from a backup")
+            return
+        wrong = [n for n in (() if log_only else names or _NAMES) if not await _is_as_logged(database, n)]
+        if wrong:
+            remedies.append(f"not as logged: {', '.join(wrong)}. To mend: `runstream rebuild {' '.join(wrong)}`")
 
     _run(_on_database(given, names, work))
-    if wrong:
-        _say(f"runstream: wrong: {', '.join(wrong)}. `runstream rebuild NAME` rebuilds a projection from the log")
+    for remedy in remedies:
+        _say(f"runstream: {remedy}")
         raise typer.Exit(1)
 
 
-async def _is_as_logged(database: Database, name: str, show: Callable[[RebuildProgress], None]) -> bool:
+async def _is_intact(database: Database) -> bool:
+    connection = await database.connect(service=False)
     try:
-        found = await verify_projection(database, name, str(uuid4()), show)
+        with _progress() as show:
+            count = await verify_log(connection, lambda at, head: show(RebuildProgress("log", 1, at, head)))
+    except LogCorrupt as error:
+        typer.echo(f"log: CORRUPT at position {error.position}: {error}")
+        return False
+    finally:
+        await connection.close()
+    typer.echo(f"log: {count} events, chain intact")
+    return True
+
+
+async def _is_as_logged(database: Database, name: str) -> bool:
+    try:
+        with _progress() as show:
+            found = await verify_projection(database, name, str(uuid4()), show)
     except (InvalidEvent, LogCorrupt) as error:
         typer.echo(f"{name}: cannot be made from the log: {error}")
         return False
     equal = found.live == found.rebuilt
-    typer.echo(f"{name}: {'equal to' if equal else 'DIFFERS from'} the log at position {found.position}")
+    later = f"; {found.head - found.position} later events are not folded yet" if found.head > found.position else ""
+    typer.echo(f"{name}: {'equal to' if equal else 'DIFFERS from'} the log at position {found.position}{later}")
     return equal
 
 
@@ -125,22 +147,29 @@ def _settings(given: dict[str, Any]) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         for problem in error.errors():
-            _say(f"runstream: {'.'.join(map(str, problem['loc']))}: {problem['msg']}")
+            name = str(problem["loc"][0])
+            setting = f"--{name.replace('_', '-')}" if name in given else f"RUNSTREAM_{name.upper()}"
+            _say(f"runstream: {setting}: {problem.get('ctx', {}).get('error', problem['msg'])}")
         raise typer.Exit(2) from error
     _log_to_stderr(settings.log_level)
     return settings
 
 
+def _place(settings: Settings) -> str:
+    return "your PostgreSQL" if settings.database_url else str(settings.data.resolve())
+
+
 def _greet(address: str, settings: Settings) -> None:
-    where = "your PostgreSQL" if settings.database_url else str(settings.data.resolve())
     typer.echo(
-        f'Runstream is ready on {address}, data in {where}\n    mlflow.set_tracking_uri("{address}")\nCtrl-C stops it.'
+        f"Runstream is ready on {address}, data in {_place(settings)}\n"
+        f'    mlflow.set_tracking_uri("{address}")\n'
+        "Ctrl-C stops it."
     )
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[RebuildProgress], None]]:
-    """A bar per projection, on a terminal."""
+    """A bar on a terminal, gone once its context is left: only then is there a line for what came of it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not os.isatty(2), transient=True) as bars:
         tasks: dict[str, Any] = {}
@@ -157,8 +186,12 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
+def _refuse(why: str) -> None:
+    _say(f"runstream: {why}")
+    raise typer.Exit(2)
+
+
 def _log_to_stderr(level: str) -> None:
-    number = logging.getLevelNamesMapping().get(level.upper(), logging.WARNING)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -166,6 +199,6 @@ def _log_to_stderr(level: str) -> None:
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer(colors=False),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )

@@ -62,10 +62,12 @@ class DataDirectory:
         """Create the directory where it is missing, durably, and lock it.
 
         ``address`` is what a second process is told about the first. Raises :class:`StartupError` when the directory
-        cannot be made, or another process serves it: then the message names the directory and that process.
+        cannot be made or holds somebody else's files, or another process serves it: then the message names the
+        directory and that process.
         """
-        root = Path(path).expanduser().resolve()
+        root = Path(path).resolve()
         try:
+            _check_ours(root)
             # Another account has to pass through, but not to list; what lies inside is private by itself.
             create_directory(root, mode=0o711 if os.geteuid() == 0 else 0o700)
             create_directory(root / "artifacts", mode=0o700)
@@ -112,6 +114,16 @@ class DataDirectory:
             os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = -1
+
+
+def _check_ours(root: Path) -> None:
+    """Raise :class:`StartupError` for a directory that holds something, and nothing of Runstream's."""
+    found = set(os.listdir(root)) - {"lost+found"} if root.is_dir() else set()  # which a file system of its own has
+    if found and not found & {"lock", "artifacts", "postgres"}:
+        raise StartupError(
+            f"{root} holds files that are not Runstream's: name a directory that is new or empty, such as "
+            f"{root / 'runstream-data'}"
+        )
 
 
 def create_directory(path: Path, *, mode: int = 0o777) -> None:

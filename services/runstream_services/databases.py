@@ -27,8 +27,9 @@ log = structlog.get_logger()
 PATIENCE_S: Final = 30.0
 
 
-#: SQLSTATE classes that say that the URL is not right: authorisation, catalogue, and what a role may not do (42501).
-_OF_THE_URL: Final = ("28", "3D", "42")
+#: How the SQLSTATEs begin that say that the URL is not right: authorisation, catalogue, schema, what a role may not do,
+#: a read-only server or role, an option that does not exist.
+_OF_THE_URL: Final = ("28", "3D", "3F", "42", "25006", "22023")
 
 
 @contextmanager
@@ -39,10 +40,11 @@ def _explained(database: Database) -> Iterator[None]:
         return
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.ClientConfigurationError, ValueError) as error:
-        if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "")[:2] not in _OF_THE_URL:
+    except asyncpg.PostgresError as error:
+        if not (error.sqlstate or "").startswith(_OF_THE_URL):
             raise
-        raise StartupError(f"the database {database.place} cannot be used: {error}. Check --database-url") from error
+        said = " ".join(str(error).split())  # with its detail and hint
+        raise StartupError(f"the database {database.place} cannot be used: {said}. Check --database-url") from error
     except Unavailable as error:
         raise Unavailable(f"the database {database.place} does not answer: {error}") from error
 
@@ -120,15 +122,31 @@ async def database_of(
 
 @asynccontextmanager
 async def database_for_command(settings: Settings, report: Callable[[str], None]) -> AsyncIterator[Database]:
-    """The database of a command: that of the server which serves the data directory, else one started for it."""
+    """The database of a command: that of the server which serves the data directory, else one started for it.
+
+    Raises :class:`StartupError` where there is no log in it.
+    """
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise StartupError(f"there is no Runstream database in {settings.data.resolve()}: name it with --data")
     try:
         async with database_of(settings, report) as (database, _):
-            with _explained(database):
-                await (await database.connect(service=False)).close()
+            await _find_log(database)
             yield database
     except DirectoryInUse:
         pgdata = settings.data.resolve() / "postgres"
         socket = socket_directory(pgdata, postgres_account(pgdata))
-        yield Database({"host": str(socket), "port": PORT, "user": SUPERUSER, "database": DATABASE})
+        database = Database({"host": str(socket), "port": PORT, "user": SUPERUSER, "database": DATABASE})
+        await _find_log(database)
+        yield database
+
+
+async def _find_log(database: Database) -> None:
+    with _explained(database):
+        connection = await database.connect(service=False)
+        try:
+            found = await connection.fetchval("select to_regclass('log_head') is not null")
+        finally:
+            await connection.close()
+    if not found:
+        where = f"the database {database.place}" if database.is_given else "the data directory"
+        raise StartupError(f"{where} holds no log that this role may see: `runstream up` makes one")

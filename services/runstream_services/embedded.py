@@ -112,6 +112,7 @@ class Node:
             compactor = tasks.create_task(self.compactor.run())
             try:
                 await self._ensure_default_experiment()
+                await self.pool.open()
                 yield
             finally:
                 leases.cancel()
@@ -213,7 +214,7 @@ def _address(listener: socket.socket) -> str:
 
 
 async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; ``ready`` is called with the address once requests are answered."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; ``ready`` is called with the address once requests are answered."""
     _allow_many_files()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -227,8 +228,9 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
     def left_s() -> float:
         return STOP_S - (loop.time() - told_at) if told_at else STOP_S
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, tell)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(signum, tell)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(_listener(settings)))
         address = _address(listener)

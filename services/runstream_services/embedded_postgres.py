@@ -156,10 +156,12 @@ class EmbeddedPostgres:
         self._binaries = postgres_binaries(MAJOR_VERSION, self._account, self._directory.root / "postgres-binaries")
         if not (self._pgdata / "PG_VERSION").exists():
             await self._initialise()
-        made_by = (self._pgdata / "PG_VERSION").read_text().strip()
+        made_by = (self._pgdata / "PG_VERSION").read_text(errors="replace").strip()
         if made_by != MAJOR_VERSION:
-            said = f"{self._pgdata} was made by PostgreSQL {made_by}, and this release runs {MAJOR_VERSION}"
-            raise StartupError(f"{said}: with the release that made it, `runstream log copy` to a new data directory")
+            raise StartupError(
+                f"{self._pgdata} was made by PostgreSQL {made_by[:10]!r} by its PG_VERSION, and this release runs "
+                f"{MAJOR_VERSION}: start the release that made it, or put that file right if it is damaged"
+            )
         self._socket_directory = socket_directory(self._pgdata, self._account)
         await self._boot(silence_s)
 
@@ -218,6 +220,7 @@ class EmbeddedPostgres:
             await asyncio.sleep(min(LONGEST_PAUSE_S, 0.1 * 4 ** (deaths - 1)) if deaths > 1 else 0.0)
             try:
                 await self.restart()
+                self._report("PostgreSQL is back")
             except StartupError as error:
                 if self._stopping.is_set():
                     return

@@ -63,14 +63,29 @@ def test_a_request_that_a_stop_does_not_wait_for_is_told_so(victim: Victim) -> N
         until(lambda: victim.connections() > before, "the request is sent")
         os.kill(victim.pid, signal.SIGTERM)
         began = time.monotonic()
+        reading = another.submit(victim.get, "runs/get", run_id=run_id)
         answer = asked.result(60)
         assert answer.status_code == 503, answer.text
+        assert reading.exception(60) or reading.result().status_code == 503
         assert answer.headers["retry-after"] == "10"
         assert victim.wait_ended(60) == 0, victim.said()
         assert time.monotonic() - began < STOP_S, "PostgreSQL still does not answer, and the stop is short all the same"
     assert victim.postgres() == []
+    assert "never retrieved" not in victim.said()
     victim.start()
     assert victim.get("runs/get", run_id=run_id).status_code == 200
+
+
+def test_a_terminal_that_is_closed_stops_it_and_nohup_does_not(place: Path) -> None:
+    with Victim(place / "data") as victim:
+        assert victim.stop(signal.SIGHUP, timeout_s=STOP_S) == 0, victim.said()
+        ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the server inherits, as below nohup
+        try:
+            victim.start()
+        finally:
+            signal.signal(signal.SIGHUP, ignored)
+        os.kill(victim.pid, signal.SIGHUP)
+        assert victim.new_run()
 
 
 @pytest.mark.timeout(120)

@@ -99,6 +99,16 @@ def test_a_compressed_body_is_refused(client: httpx.Client, encoding: str) -> No
     assert_refused(answer, INVALID, 415, "Content-Encoding", encoding)
 
 
+@pytest.mark.parametrize("encoding", ["gzip, chunked", "gzip,chunked", "identity, chunked"])
+def test_a_transfer_encoding_besides_chunks_is_refused(standing_server: Server, encoding: str) -> None:
+    with connection(standing_server) as compressing:
+        compressing.sendall(f"{CREATE}Transfer-Encoding: {encoding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n".encode())
+        compressing.shutdown(socket.SHUT_WR)
+        status, *_, body = compressing.makefile("rb").read().split(b"\r\n")
+        assert b" 415 " in status
+        assert encoding in json.loads(body)["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -121,7 +131,7 @@ def test_another_method_is_refused(client: httpx.Client, method: str, path: str,
 @pytest.mark.parametrize(
     "path",
     [
-        "/", "/nothing", "/health/", f"{API}/runs/nothing", f"{API}/runs/create/", f"/{API}/runs/create",
+        "/nothing", "/health/", f"{API}/runs/nothing", f"{API}/runs/create/", f"/{API}/runs/create",
         "/api/1.0/mlflow/runs/create",
         "/ajax-api/2.0/mlflow/nothing", f"{API}/runs/%00", f"{API}/RUNS/create", "/%ff",
         "/" + "x" * 5000,
@@ -130,7 +140,20 @@ def test_another_method_is_refused(client: httpx.Client, method: str, path: str,
 def test_an_unknown_path_is_no_endpoint(client: httpx.Client, path: str) -> None:
     url = httpx.URL(str(client.base_url).rstrip("/") + "/").copy_with(raw_path=path.encode())
     for method in ("GET", "POST", "DELETE"):
-        assert_refused(client.request(method, url, json={}), "ENDPOINT_NOT_FOUND", 404)
+        assert_refused(client.request(method, url, json={}), "ENDPOINT_NOT_FOUND", 404, f"endpoint {method} /")
+
+
+def test_the_missing_endpoint_is_named_but_for_what_is_too_long(client: httpx.Client) -> None:
+    said = client.post("/api/2.0/mlflow/logged-models").json()["message"]
+    assert "POST /api/2.0/mlflow/logged-models;" in said
+    assert len(client.get("/" + "x" * 5000).content) < 1000
+
+
+def test_the_links_that_clients_print_lead_to_a_page_that_says_what_is_there(client: httpx.Client) -> None:
+    answer = client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "mlflow.set_tracking_uri" in answer.text
+    assert_refused(client.post("/", json={}), "BAD_REQUEST", 405, "GET")
 
 
 def test_a_query_that_is_no_text_or_has_too_many_fields_is_refused(client: httpx.Client) -> None:

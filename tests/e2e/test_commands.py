@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from runstream_projections import decision_tables
+from runstream_projections.catalogue import PROJECTIONS
 from tests.server import Server
 
+RUNSTREAM = str(Path(sys.executable).parent / "runstream")
 
-def runstream(*arguments: str) -> tuple[int, str, str]:
+
+def runstream(*arguments: str, **environment: str) -> tuple[int, str, str]:
     """(exit status, standard output, standard error) of a command."""
-    command = [str(Path(sys.executable).parent / "runstream"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [RUNSTREAM, *arguments],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
+
+
+def on_a_terminal(*arguments: str) -> str:
+    """What a command leaves on a terminal: each line as it looks after what was drawn over it."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen([RUNSTREAM, *arguments], stdout=its, stderr=its, env={**os.environ, "TERM": "xterm"})
+    os.close(its)
+    drawn = b""
+    while piece := _read(ours):
+        drawn += piece
+    os.close(ours)
+    assert process.wait(60) == 0, drawn
+    lines = [""]
+    for part in re.split("(\r\n|\n|\r|\x1b\\[[0-9;?]*[A-Za-z])", drawn.decode()):
+        if part in ("\n", "\r\n"):
+            lines.append("")
+        elif part == "\x1b[2K":  # erase the line
+            lines[-1] = ""
+        elif part == "\x1b[1A":  # one line up
+            lines.pop()
+        elif part != "\r" and not part.startswith("\x1b"):
+            lines[-1] += part
+    return "\n".join(lines)
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # the other side is closed
+        return b""
 
 
 def test_everything_is_rebuilt_and_verified_beside_a_server(server: Server) -> None:
@@ -48,3 +88,81 @@ def test_a_projection_that_does_not_exist_is_named_with_those_that_do(tmp_path: 
         "runstream: there is no projection foo: there are decisions, experiments, runs, params, tags, latest_metrics, "
         "metric_blocks\n"
     )
+
+
+def test_a_terminal_keeps_what_came_of_each_projection(server: Server) -> None:
+    for number in range(3):
+        assert server.post("experiments/create", {"name": f"e{number}"}).status_code == 200
+    said = on_a_terminal("verify", "--data", str(server.data))
+    assert said.splitlines()[0] == "log: 4 events, chain intact"
+    assert [line.split(":")[1] for line in said.splitlines()[1:]] == [" equal to the log at position 4"] * 7
+    said = on_a_terminal("rebuild", "--data", str(server.data))
+    assert said.splitlines() == [f"{name}: version 2 is read now" for name in PROJECTIONS]
+
+
+async def test_a_log_that_was_changed_is_named_and_nothing_is_advised_that_cannot_help(server: Server) -> None:
+    connection = await asyncpg.connect(
+        host=str(server.data / "postgres"), user="postgres", database="runstream",
+        server_settings={"search_path": "runstream", "session_replication_role": "replica"},
+    )  # fmt: skip
+    await connection.execute("update event_log set payload = payload || 'x'::bytea where position = 1")
+    await connection.close()
+    status, said, complaint = runstream("verify", "--data", str(server.data))
+    assert status == 1
+    assert said.startswith("log: CORRUPT at position 1: ")
+    assert said.count("\n") == 1
+    assert complaint.count("\n") == 1
+    assert "backup" in complaint
+    assert "rebuild" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("verify", "runs", "--log-only"), "--log-only checks no projection"),
+        (("rebuild", "runs", "--accept-changes"), "--accept-changes goes with `runstream rebuild decisions`"),
+        (("rebuild", "--accept-changes"), "--accept-changes goes with `runstream rebuild decisions`"),
+        (("up", "--data", ""), "--data: name a directory"),
+        (("up", "--port", "70000"), "--port: Input should be less than or equal to 65535"),
+        (("up", "--host", "0.0.0.0"), "--host: 0.0.0.0 is not a loopback address"),
+    ],
+)
+def test_what_would_be_ignored_or_misread_is_refused(tmp_path: Path, command: tuple[str, ...], said: str) -> None:
+    status, nothing, complaint = runstream(*command, RUNSTREAM_DATA=str(tmp_path / "none"))
+    assert (status, nothing) == (2, "")
+    assert complaint.startswith(f"runstream: {said}")
+    assert complaint.count("\n") == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_wrong_variable_is_named() -> None:
+    status, _, complaint = runstream("up", RUNSTREAM_LOG_LEVEL="loud")
+    assert (status, complaint) == (
+        2,
+        "runstream: RUNSTREAM_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'\n",
+    )
+
+
+def test_help_names_the_defaults_the_variables_and_the_projections() -> None:
+    _, said, _ = runstream("up", "--help")
+    for shown in (
+        "./runstream-data",
+        "127.0.0.1",
+        "5000",
+        "RUNSTREAM_DATA;",
+        "RUNSTREAM_PORT;",
+        "RUNSTREAM_DATABASE_URL",
+    ):
+        assert shown in " ".join(said.split())
+    for command in ("rebuild", "verify"):
+        _, said, _ = runstream(command, "--help")
+        assert [name for name in (decision_tables.NAME, *PROJECTIONS) if name not in said] == []
+
+
+def test_a_directory_without_a_database_is_said(tmp_path: Path) -> None:
+    for command in ("verify", "rebuild"):
+        status, _, complaint = runstream(command, "--data", str(tmp_path))
+        assert (status, complaint) == (
+            1,
+            f"runstream: there is no Runstream database in {tmp_path}: name it with --data\n",
+        )

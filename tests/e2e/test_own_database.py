@@ -31,14 +31,14 @@ class Own:
         self.arguments = {**postgres.connect_arguments, "database": "postgres"}
         self.pgdata = Path(self.arguments["host"])
 
-    def execute(self, *statements: str) -> None:
-        async def work() -> None:
-            connection = await asyncpg.connect(**self.arguments)
-            for statement in statements:
-                await connection.execute(statement)
-            await connection.close()
+    async def run(self, *statements: str) -> None:
+        connection = await asyncpg.connect(**self.arguments)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
 
-        asyncio.run(work())
+    def execute(self, *statements: str) -> None:
+        asyncio.run(self.run(*statements))
 
     def url(self, database: str, role: str = "postgres") -> str:
         return f"postgresql://{role}@/{database}?host={quote(str(self.arguments['host']), safe='')}"
@@ -103,6 +103,62 @@ def test_a_url_that_is_not_right_is_said(own: Own, database: str) -> None:
     for command in ("verify", "rebuild"):
         assert "does not exist" in refusal(own.url("missing"), command)
     assert "no_such_role" in refusal(own.url(database, "no_such_role"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://a:secret/x",
+        "postgresql://a:secret@127.0.0.1:secret/x",
+        "postgresql://a:secret@127.0.0.1:1,127.0.0.2:secret/x",
+        "postgresql://a:se@secret@127.0.0.1:1/x",
+        "postgresql://a:secret@[::1/x",
+        "postgresql://a:secret@127.0.0.1:1/x?sslmode=secret",
+        "postgresql://a:secret@127.0.0.1:1/x?port=secret",
+        "postgresql://a:secret@127.0.0.1:99999/x",
+        "postgresql://a:secret@127.0.0.1:1,127.0.0.1:2/x",
+        "postgresql://a:%73ecret%zz@127.0.0.1:1/x",
+        "postgresql://a:secret@" + "h" * 300 + "/x",
+        "secret",
+    ],
+)
+def test_no_part_of_a_password_is_shown_however_the_url_is_wrong(url: str) -> None:
+    for command in ((), ("verify",)):
+        refusal(url, *command)
+
+
+def test_a_database_that_takes_no_writes_is_said(own: Own, database: str) -> None:
+    own.execute(f"alter database {database} set default_transaction_read_only = on")
+    assert "read-only transaction" in refusal(own.url(database))
+
+
+def test_an_option_that_does_not_exist_is_said(own: Own, database: str) -> None:
+    said = refusal(f"{own.url(database)}&work_mem=much")
+    assert "work_mem" in said
+    assert "Check --database-url" in said
+
+
+def test_a_database_without_a_log_is_said(own: Own, database: str) -> None:
+    for command in ("verify", "rebuild"):
+        assert "holds no log" in refusal(own.url(database), command)
+
+
+async def test_a_role_that_may_make_roles_gets_the_service_role_into_use(own: Own, database: str) -> None:
+    """Since PostgreSQL 16 whoever makes a role is its member and may not become it."""
+    await own.run("create role maker login createrole", f"grant create on database {database} to maker")
+    await own.run("alter role runstream_service rename to runstream_kept")
+    try:
+        made = Database({"dsn": own.url(database, "maker")})
+        with capture_logs() as said:
+            await prepare(made)
+        assert said == []
+        connection = await made.connect()
+        assert await connection.fetchval("select current_user") == "runstream_service"
+        await connection.close()
+    finally:
+        await own.run(f"drop database {database} with (force)", f"create database {database}")
+        await own.run("drop role if exists runstream_service, maker")
+        await own.run("alter role runstream_kept rename to runstream_service")
 
 
 def test_a_role_that_may_not_make_a_schema_is_said(own: Own, database: str) -> None:

@@ -76,6 +76,18 @@ def test_a_file_in_the_way_is_a_startup_error(place: Path) -> None:
         DataDirectory.open(place / "data")
 
 
+def test_a_directory_of_somebody_else_is_not_filled(place: Path) -> None:
+    (place / "thesis.tex").write_text("")
+    with pytest.raises(StartupError, match="holds files that are not Runstream's"):
+        DataDirectory.open(place)
+    assert [entry.name for entry in place.iterdir()] == ["thesis.tex"]
+
+
+def test_a_new_file_system_is_an_empty_directory(place: Path) -> None:
+    (place / "lost+found").mkdir()
+    DataDirectory.open(place).close()
+
+
 def test_a_second_process_is_told_who_holds_the_directory(place: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, place / "data"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

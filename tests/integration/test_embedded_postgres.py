@@ -302,10 +302,11 @@ async def test_the_log_is_bounded(data: Path, monkeypatch: pytest.MonkeyPatch) -
 
 async def test_what_is_not_ours_to_start_is_refused(data: Path) -> None:
     version = data / "postgres" / "PG_VERSION"
-    version.write_text("17\n")
-    with pytest.raises(StartupError, match=f"made by PostgreSQL 17, and this release runs {MAJOR_VERSION}"):
-        async with serving(data):
-            pass
+    for written, shown in (b"17\n", "'17'"), (b"\xff\x00", "'\ufffd"), (b"", "''"):
+        version.write_bytes(written)
+        with pytest.raises(StartupError, match=f"made by PostgreSQL {shown}.*, and this release runs {MAJOR_VERSION}"):
+            async with serving(data):
+                pass
     version.unlink()
     with pytest.raises(StartupError, match="not a PostgreSQL database"):
         async with serving(data):

@@ -11,13 +11,30 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from runstream_schemas.errors import CheckpointMoved, HeadMoved, InvalidEvent, OriginMoved, RunstreamError, Unavailable
+from runstream_schemas.errors import (
+    CheckpointMoved,
+    HeadMoved,
+    InvalidEvent,
+    OriginMoved,
+    RunstreamError,
+    StartupError,
+    Unavailable,
+)
 
 SCHEMA: Final = "runstream"
 SERVICE_ROLE: Final = "runstream_service"
 
-#: Whether this session can become the service role. Argument: its name. A superuser can, and who was granted it.
-MAY_BE_SERVICE: Final = "select coalesce(pg_has_role(current_user, to_regrole($1)::oid, 'member'), false)"
+#: Whether this session can become the service role. Argument: its name. A superuser can, and who was granted it; since
+#: PostgreSQL 16 a member may be without the right to SET ROLE, as whoever made a role and is no superuser is.
+MAY_BE_SERVICE: Final = (
+    "select coalesce(pg_has_role(current_user, to_regrole($1)::oid, "
+    "case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end), false)"
+)
+
+UNREADABLE_URL: Final = (
+    "--database-url cannot be read: write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and /, ?, #, @, % and : "
+    "of the name and password as %2F, %3F, %23, %40, %25 and %3A"
+)
 
 #: Our own SQLSTATEs, raised by the functions of the migrations.
 _RAISED: Final[dict[str, type[RunstreamError]]] = {
@@ -53,11 +70,14 @@ class Database:
     @property
     def place(self) -> str:
         """Where a given database is, for people: name, host and port as libpq reads its URL, and no password."""
-        address = urlsplit(self.arguments["dsn"])
-        query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        host = query.get("host") or address.hostname or "the local socket"
-        name = query.get("dbname") or query.get("database") or address.path.lstrip("/") or "of its user"
-        return f"{name} at {host}:{query.get('port') or address.port or 5432}"
+        try:
+            address = urlsplit(self.arguments["dsn"])
+            query = {name: values[0] for name, values in parse_qs(address.query).items()}
+            host = query.get("host") or address.hostname or "the local socket"
+            name = query.get("dbname") or query.get("database") or address.path.lstrip("/") or "of its user"
+            return f"{name} at {host}:{int(query.get('port') or address.port or 5432)}"
+        except ValueError:  # where the host was forgotten, the password is taken for a port
+            return "of --database-url"
 
     async def connect(
         self, *, service: bool = True, durable: bool = True, statement_s: float | None = None
@@ -66,7 +86,7 @@ class Database:
 
         ``durable=False`` is for projections: the log is the truth, so that their commits need no fsync. A statement
         that takes longer than ``statement_s`` ends in a TimeoutError. Raises :class:`Unavailable` while the server is
-        away.
+        away, :class:`StartupError` for a URL that is none.
         """
         settings = {
             "search_path": SCHEMA,
@@ -76,13 +96,16 @@ class Database:
             "jit": "off",
         }
         with translated("connecting to PostgreSQL"):
-            connection = await asyncpg.connect(
-                **self.arguments,
-                timeout=10,
-                command_timeout=statement_s,
-                server_settings=settings,
-                statement_cache_size=256,
-            )
+            try:
+                connection = await asyncpg.connect(
+                    **self.arguments,
+                    timeout=10,
+                    command_timeout=statement_s,
+                    server_settings=settings,
+                    statement_cache_size=256,
+                )
+            except ValueError:
+                raise StartupError(UNREADABLE_URL) from None  # the parser's words may quote the password
             try:
                 if service and await connection.fetchval(MAY_BE_SERVICE, SERVICE_ROLE):
                     await connection.execute(f"set role {SERVICE_ROLE}")
@@ -236,6 +259,12 @@ class Pool:
                 yield connection
         finally:
             self._free.put_nowait(line)
+
+    async def open(self) -> None:
+        """Open every connection: later on, clients may have taken all the files that this process may open."""
+        for line in self._lines:
+            async with line.use("connecting to PostgreSQL"):
+                pass
 
     async def close(self) -> None:
         """Close every connection."""

@@ -90,7 +90,8 @@ async def _grant(connection: asyncpg.Connection) -> bool:
             if not await connection.fetchval("select to_regrole($1) is not null", SERVICE_ROLE):
                 await connection.execute(f"create role {SERVICE_ROLE} nologin")
             if not await connection.fetchval(MAY_BE_SERVICE, SERVICE_ROLE):
-                await connection.execute(f"grant {SERVICE_ROLE} to current_user")
+                option = " with set true" if connection.get_server_version().major >= 16 else ""
+                await connection.execute(f"grant {SERVICE_ROLE} to current_user{option}")
             await connection.execute(_GRANTS)
     except asyncpg.InsufficientPrivilegeError as error:
         log.warning(

@@ -35,6 +35,7 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/", probes.page),
     ("GET", "/health", probes.health),
     ("GET", "/version", probes.version),
     ("GET", "/api/3.0/mlflow/server-info", probes.server_info),

@@ -41,9 +41,6 @@ DRAIN_S: Final = 30.0
 RETRY_AFTER_S: Final = b"10"
 
 JSON: Final = b"application/json"
-_NOT_FOUND: Final = orjson.dumps(
-    {"error_code": "ENDPOINT_NOT_FOUND", "message": "There is no such endpoint; see docs/mlflow-compatibility.md"}
-)
 
 
 class Answer(NamedTuple):
@@ -139,7 +136,10 @@ def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
         elif name == b"content-length":
             size = int(value)
         elif name == b"content-encoding" and value.lower() != b"identity":
-            message = f"Content-Encoding {value.decode('latin-1')} is not supported"
+            message = f"Content-Encoding {value[:250].decode('latin-1')} is not supported"
+            raise RequestError("INVALID_PARAMETER_VALUE", message, status=415)
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":  # the parser undoes the chunks, nothing else
+            message = f"Transfer-Encoding {value[:250].decode('latin-1')} is not supported, only chunked is"
             raise RequestError("INVALID_PARAMETER_VALUE", message, status=415)
     if content_type.partition(b";")[0].strip().lower() != JSON:
         shown = content_type.decode("latin-1") or "none"
@@ -256,4 +256,6 @@ class Front:
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    await _send(send, Answer(_NOT_FOUND, status=404))
+    shown = f"{scope['method'][:20]} {scope['path'][:250]}"
+    message = f"This release has no endpoint {shown}; docs/mlflow-compatibility.md lists those that there are"
+    await _send(send, _of_error(RequestError("ENDPOINT_NOT_FOUND", message), scope))

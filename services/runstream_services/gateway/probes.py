@@ -1,4 +1,4 @@
-"""What clients ask before anything else; needs no authentication."""
+"""What clients and people ask before anything else; needs no authentication."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from runstream_services.gateway.service import Gateway
 MLFLOW_VERSION: Final = "3.17.2"
 
 _TEXT: Final = b"text/plain; charset=utf-8"
+_PAGE: Final = b"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Runstream</title>
+<h1>Runstream is running</h1>
+<p>It takes what an MLflow client logs, once that is told of this address:
+<pre>mlflow.set_tracking_uri("<span>...</span>")</pre>
+<p>Web pages of experiments and runs, which the links that the client prints lead to, come with a later release.
+Until then, read runs with <code>mlflow.search_runs()</code> and <code>MlflowClient().get_metric_history(...)</code>.
+<script>document.querySelector("span").textContent = location.origin</script>
+"""
 _SERVER_INFO: Final = render.dump(
     {
         "store_type": "SqlStore",
@@ -24,6 +35,11 @@ _SERVER_INFO: Final = render.dump(
         "features_enabled": {"gateway": False},
     }
 )
+
+
+async def page(gateway: Gateway, request: Request) -> Answer:
+    """``/``: where the links lead that MLflow's client prints, their place in a part that a browser does not send."""
+    return Answer(_PAGE, content_type=b"text/html; charset=utf-8")
 
 
 async def health(gateway: Gateway, request: Request) -> Answer:

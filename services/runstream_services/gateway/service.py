@@ -173,6 +173,7 @@ class Gateway:
         task = self._next_head
         if task is None:
             task = self._next_head = asyncio.create_task(self._read_head())
+            task.add_done_callback(_looked_at)
         return await asyncio.shield(task)
 
     async def _read_head(self) -> int:
@@ -180,3 +181,9 @@ class Gateway:
             self._next_head = None  # who arrives from here on needs a later look
             rows = await self._select("select position from log_head")
             return int(rows[0][0])
+
+
+def _looked_at(task: asyncio.Task[int]) -> None:
+    """Its callers may have gone, their deadline past: asyncio would then print what it failed of."""
+    if not task.cancelled():
+        task.exception()

@@ -11,7 +11,7 @@ import asyncpg
 import structlog
 
 from runstream_projections.decisions import ACCEPTED
-from runstream_schemas.errors import RequestError, RunstreamError
+from runstream_schemas.errors import Conflict, RequestError, RunstreamError
 from runstream_schemas.positions import Head
 from runstream_services.adapters import postgres_log
 from runstream_services.adapters.in_process_bus import InProcessBus
@@ -26,7 +26,8 @@ log = structlog.get_logger()
 MAX_EVENTS: Final = 2_000
 MAX_BYTES: Final = 8 << 20
 
-#: Tries after PostgreSQL went away: quick at first, then this far apart.
+#: Tries after PostgreSQL went away: quick at first, then farther and farther apart.
+FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
 
 
@@ -55,8 +56,9 @@ class LogWriter:
 
     async def append(self, deliveries: Sequence[Delivery]) -> None:
         """Append ``deliveries``, however often it takes; what can never be appended becomes a dead letter."""
-        pause_s = 0.02
+        pause_s = FIRST_PAUSE_S
         refused: Exception | None = None
+        told = False
         while deliveries:
             remembered = self._head is not None
             try:
@@ -65,11 +67,17 @@ class LogWriter:
                         await self._append_once(connection, deliveries)
                     else:
                         await self._dead_letter(connection, deliveries[0], refused)
+                if told:
+                    log.info("the log takes events again")
                 return
             except (RunstreamError, asyncpg.PostgresError, ValueError, struct.error) as error:
                 self._head = None
                 if not is_of_the_data(error):
-                    log.warning("the log is away", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
+                    # A rebuild of the decisions moves their checkpoint once.
+                    routine = isinstance(error, Conflict) and pause_s == FIRST_PAUSE_S
+                    told = told or not routine
+                    say = log.warning if told else log.debug
+                    say("the log takes no events", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                     deliveries = [d for d in deliveries if d.outcome is None or not d.outcome.done()]

@@ -14,7 +14,7 @@ from runstream_projections import metric_blocks
 from runstream_projections.chunk import decode
 from runstream_projections.compaction import TAIL_POINTS, TAIL_ROWS, Merge, RowInfo, merge, plan
 from runstream_projections.projection import Statement
-from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient
+from runstream_schemas.errors import CheckpointMoved, Conflict, RunstreamError, Transient
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
@@ -68,7 +68,10 @@ class Compactor:
             try:
                 await self._round()
                 pause_s = LOOK_S
-            except (Transient, CheckpointMoved) as error:
+            except (Conflict, asyncpg.UndefinedTableError) as error:  # another version is read now, the old one dropped
+                log.debug("compaction starts over", reason=str(error), retry_in_s=pause_s)
+                self._looked_at, pause_s = None, min(2 * pause_s, LONGEST_PAUSE_S)
+            except Transient as error:
                 log.warning("compaction starts over", reason=str(error), retry_in_s=pause_s)
                 self._looked_at, pause_s = None, min(2 * pause_s, LONGEST_PAUSE_S)
             except Exception as error:  # whatever it is: the server goes on, and so do other runs

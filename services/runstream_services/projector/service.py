@@ -27,6 +27,9 @@ log = structlog.get_logger()
 #: How often the log is looked at when nothing says that it grew (it may grow in another process).
 POLL_S: Final = 0.1
 
+#: After a failure; then twice as long each time, up to a second.
+FIRST_PAUSE_S: Final = 0.05
+
 
 class Projector:
     """Owns the live versions of the read projections and keeps them at the head of the log."""
@@ -48,6 +51,7 @@ class Projector:
         self._coalescing = coalescing or Coalescing()
         self._standing: dict[str, Standing] = {}
         self._parked: dict[str, dict[str, int]] = {}
+        self._versions: dict[str, int] = {}
         self._changed: asyncio.Future[None] | None = None
         self._hurry = asyncio.Event()
         tail.on_full = self._hurry.set
@@ -108,19 +112,22 @@ class Projector:
 
     async def run(self) -> None:
         """Fold until told to stop; after a failure of PostgreSQL or of the lease, look at where things stand again."""
-        pause_s = 0.05
+        pause_s = FIRST_PAUSE_S
         while not self._stopping:
             try:
                 async with self._line.use("taking over the projections") as connection:
                     await self._take_over(connection)
-                pause_s = 0.05
+                pause_s = FIRST_PAUSE_S
                 while not self._stopping and not self._doubted:
                     await self._step()
             except Exception as error:  # whatever it is: a server that takes writes must not end for it
-                if isinstance(error, CheckpointMoved):
+                moved = isinstance(error, CheckpointMoved)
+                if moved:
                     self._standing = {}  # who works with what is held here, as compaction does, stops
-                expected = isinstance(error, Transient | CheckpointMoved)
-                say = log.warning if expected else log.error
+                expected = moved or isinstance(error, Transient)
+                # A rebuild switches versions once; that another process holds them would be met again.
+                routine = moved and pause_s == FIRST_PAUSE_S
+                say = log.debug if routine else log.warning if expected else log.error
                 reason = str(error) if isinstance(error, RunstreamError) else repr(error)
                 say("the projector starts over", reason=reason, retry_in_s=pause_s, exc_info=not expected)
                 await asyncio.sleep(pause_s)
@@ -143,6 +150,10 @@ class Projector:
         # At once: who sees where the projections stand sees what is parked in them.
         self._standing, self._parked, self._doubted = {s.name: s for s in taken}, parked, False
         self._wake()
+        for standing in taken:
+            if self._versions.get(standing.name, standing.version) != standing.version:
+                log.info("another version is read now", projection=standing.name, version=standing.version)
+        self._versions = {s.name: s.version for s in taken}
 
     async def _step(self) -> None:
         """Bring the projections that are furthest behind one change forward."""

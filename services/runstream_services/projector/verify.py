@@ -29,10 +29,11 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Verified(NamedTuple):
-    """A projection's content as it is read and as the log gives it, both at ``position``."""
+    """A projection's content as it is read and as the log gives it, both at ``position``; the log ends at ``head``."""
 
     name: str
     position: int
+    head: int
     live: str
     rebuilt: str
 
@@ -156,10 +157,13 @@ async def verify_projection(database: Database, name: str, owner: str, report: C
     writer = await database.connect(service=False, durable=False)
     try:
         async with reader.transaction(isolation="repeatable_read", readonly=True):
-            version, position = await reader.fetchrow(
-                "select version, position from projections where name = $1 and state = 'live'", name
+            version, position, head = await reader.fetchrow(
+                "select p.version, p.position, h.position from projections p, log_head h "
+                "where name = $1 and state = 'live'",
+                name,
             )
             live = await content_hash(reader, name, version)
+        await _drop_abandoned(writer, name)
         async with lease_kept(database, owner):
             if name == decision_tables.NAME:
                 copy = await decided_to(database, writer, owner, position, report)
@@ -170,4 +174,10 @@ async def verify_projection(database: Database, name: str, owner: str, report: C
     finally:
         await reader.close()
         await writer.close()
-    return Verified(name, position, live, rebuilt)
+    return Verified(name, position, head, live, rebuilt)
+
+
+async def _drop_abandoned(connection: asyncpg.Connection, name: str) -> None:
+    """A check that was killed left its copy behind."""
+    for row in await connection.fetch("select version from projections where name = $1 and state = 'checking'", name):
+        await postgres_projections.drop_version(connection, name, row["version"])
