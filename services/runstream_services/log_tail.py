@@ -39,9 +39,9 @@ class LogTail:
             self._events.clear()
             self._bytes = 0
         self._events.extend(events)
-        self._bytes += sum(len(e.envelope.payload) for e in events)
+        self._bytes += sum(e.memory_bytes for e in events)
         while len(self._events) > MAX_EVENTS or self._bytes > MAX_BYTES:
-            self._bytes -= len(self._events.popleft().envelope.payload)
+            self._bytes -= self._events.popleft().memory_bytes
         self.reach(events[-1].position)
         if self.is_full():
             self.on_full()
@@ -69,7 +69,7 @@ class LogTail:
         size = 0
         for at in range(start, min(len(events), start + limit)):
             event = events[at]
-            size += len(event.envelope.payload)
+            size += event.memory_bytes
             if taken and size > max_bytes:
                 break
             taken.append(event)
@@ -81,7 +81,7 @@ class LogTail:
             self._events.clear()
             self._bytes = 0
         while self._events and self._events[0].position <= position:
-            self._bytes -= len(self._events.popleft().envelope.payload)
+            self._bytes -= self._events.popleft().memory_bytes
 
     async def wait_past(self, position: int, timeout_s: float) -> None:
         """Return when the log goes on past ``position``, or after ``timeout_s``."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from runstream_projections.decisions import Decision
 from runstream_projections.projection import Statement
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.events import Event
+from runstream_schemas.events import Event, RunLogged
 from runstream_schemas.positions import Head
+
+
+#: What a param or a tag takes besides its text: two string objects and their place in a dictionary.
+TEXT_BYTES: Final = 200
 
 
 class Outcome(NamedTuple):
@@ -54,6 +58,13 @@ class Recorded:
     event: Event
     decision: Decision | None = None
     released: bool = field(default=False)  # deciding it released earlier, waiting events
+
+    @property
+    def memory_bytes(self) -> int:
+        """About what it takes: its payload, and the objects of its params and tags, which are larger than their text."""
+        event = self.event
+        texts = len(event.params) + len(event.tags) if type(event) is RunLogged else 0
+        return len(self.envelope.payload) + TEXT_BYTES * texts
 
 
 class Numbered(NamedTuple):
