@@ -44,12 +44,20 @@ def fold(batch: Batch, suffix: str) -> list[Statement]:
 
 
 def history_query(suffix: str) -> str:
-    """The chunks that may hold points of a key, in log order. Arguments: run id, key, least timestamp."""
+    """The oldest chunks that may hold points of a key, in log order, and the timestamp below which nothing is missing.
+
+    Arguments: run id, key, least timestamp, and the points after which no further chunk is taken (it may be less of
+    the key: a chunk can hold other keys, and points that others hold too). ``complete_below`` is null where all are
+    taken.
+    """
     return (
-        f"select data from (select since as position, part, data from metric_blocks{suffix} "
-        "where run_id = $1 and key_first <= $2 and key_last >= $2 and max_timestamp >= $3 "
-        f"union all select position, 0, data from metric_tail{suffix} where run_id = $1 and max_timestamp >= $3) rows "
-        "order by position, part"
+        "with rows as (select since as position, part, points, min_timestamp, data "
+        f"from metric_blocks{suffix} where run_id = $1 and key_first <= $2 and key_last >= $2 and max_timestamp >= $3 "
+        "union all select position, 0, points, min_timestamp, data "
+        f"from metric_tail{suffix} where run_id = $1 and max_timestamp >= $3), "
+        "ranked as (select *, sum(points) over (order by min_timestamp, position, part) - points as before from rows) "
+        "select data, (select min(min_timestamp) from ranked where before >= $4) as complete_below "
+        "from ranked where before < $4 order by position, part"
     )
 
 

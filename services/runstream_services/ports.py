@@ -13,7 +13,6 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.events import Event, RunLogged
 from runstream_schemas.positions import Head
 
-
 #: What a param or a tag takes besides its text: two string objects and their place in a dictionary.
 TEXT_BYTES: Final = 200
 
@@ -61,7 +60,7 @@ class Recorded:
 
     @property
     def memory_bytes(self) -> int:
-        """About what it takes: its payload, and the objects of its params and tags, which are larger than their text."""
+        """About what it takes: its payload, and the objects of its params and tags, larger than their text."""
         event = self.event
         texts = len(event.params) + len(event.tags) if type(event) is RunLogged else 0
         return len(self.envelope.payload) + TEXT_BYTES * texts

@@ -21,6 +21,12 @@ from runstream_services.gateway.service import Gateway
 #: A history of more bytes than this as stored is read by a thread: others' requests are answered meanwhile.
 INLINE_BYTES: Final = 128 << 10
 
+#: More points than a page has are read at once, since the first and last chunk may lie on its edges; where that is not
+#: enough, as where chunks hold many keys, so many times as many.
+SPARE_POINTS: Final = 8_192
+MORE: Final = 4
+ALL_POINTS: Final = 1 << 62
+
 
 async def get_history(gateway: Gateway, request: Request) -> Answer:
     """``metrics/get-history``: by (timestamp, step, value); an unknown run or key has an empty one, as in stock.
@@ -30,23 +36,41 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
     asked = requests_runs.parse_get_metric_history(request.query)
     after = _after(asked.page_token)
     least = INT64_MIN if after is None else after[0]
-    rows = await gateway.fetch(
-        (METRIC_BLOCKS.name,),
-        lambda suffixes: history_query(suffixes[METRIC_BLOCKS.name]),
-        asked.run_id,
-        asked.metric_key,
-        least,
-    )
-    chunks = [row["data"] for row in rows]
-    if sum(map(len, chunks)) <= INLINE_BYTES:
-        return _page(chunks, asked, after)
-    return await asyncio.to_thread(_page, chunks, asked, after)
+    budget = asked.max_results + SPARE_POINTS if asked.max_results else ALL_POINTS
+    while True:
+        rows = await gateway.fetch(
+            (METRIC_BLOCKS.name,),
+            lambda suffixes: history_query(suffixes[METRIC_BLOCKS.name]),
+            asked.run_id,
+            asked.metric_key,
+            least,
+            budget,
+        )
+        chunks = [row["data"] for row in rows]
+        complete_below = rows[0]["complete_below"] if rows else None
+        if sum(map(len, chunks)) <= INLINE_BYTES:
+            answer = _page(chunks, complete_below, asked, after)
+        else:
+            answer = await asyncio.to_thread(_page, chunks, complete_below, asked, after)
+        if answer is not None:
+            return answer
+        budget *= MORE
 
 
-def _page(chunks: Sequence[bytes], asked: GetMetricHistory, after: tuple[int, int, float] | None) -> Answer:
+def _page(
+    chunks: Sequence[bytes],
+    complete_below: int | None,
+    asked: GetMetricHistory,
+    after: tuple[int, int, float] | None,
+) -> Answer | None:
+    """The points after ``after``; None where the chunks do not hold a whole page of them and the point behind it."""
     points = history([decode(data) for data in chunks], asked.metric_key)
     if after is not None:
         points = points.take(slice(_index_after(points, after), None))
+    if complete_below is not None:
+        points = points.take(slice(0, np.searchsorted(points.timestamps, complete_below, "left")))
+        if asked.max_results is None or len(points.values) <= asked.max_results:
+            return None
     total = len(points.values)
     page = points.take(slice(0, asked.max_results)) if asked.max_results else points
     steps, timestamps, values = page.steps.tolist(), page.timestamps.tolist(), page.values.tolist()
