@@ -33,7 +33,7 @@ clean:
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Runstream needs Python 3.11 or later, $(PYTHON) is `$(PYTHON) -V`; set PYTHON=..."; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV) || \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 	    { echo "No virtual environment could be made in $(VENV); on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 

@@ -24,14 +24,7 @@ DatabaseUrl = Annotated[
         help="A PostgreSQL >= 15 of your own, in place of the embedded one.  [env: RUNSTREAM_DATABASE_URL]",
     ),
 ]
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="NAME",
-        help="decisions, experiments, runs, params, tags, latest_metrics or metric_blocks; without a name, all of "
-        "them (rebuild: all but decisions).",
-    ),
-]
+PROJECTIONS = "experiments, runs, params, tags, latest_metrics, metric_blocks"
 
 
 @app.callback(invoke_without_command=True)
@@ -66,7 +59,10 @@ def up(
 
 @app.command()
 def rebuild(
-    names: Names = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help=f"{PROJECTIONS}: all where none is named; or decisions."),
+    ] = None,
     data: Data = None,
     database_url: DatabaseUrl = None,
     drop: Annotated[bool, typer.Option("--drop", help="Drop the versions that are no longer read.")] = False,
@@ -82,7 +78,10 @@ def rebuild(
 
 @app.command()
 def verify(
-    names: Names = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help=f"decisions, {PROJECTIONS}: all where none is named."),
+    ] = None,
     data: Data = None,
     database_url: DatabaseUrl = None,
     log_only: Annotated[bool, typer.Option("--log-only", help="Check the log alone.")] = False,

@@ -145,12 +145,12 @@ def content(suffix: str) -> str:
 
 
 def changed_query(before: str, after: str) -> str:
-    """Positions that two versions decide differently, with both verdicts (null: accepted).
+    """Positions that two versions decide differently, with both verdicts (null: accepted), and how many there are.
 
     Arguments: after, up to, limit. Both are seen as they were at ``up to``; what was settled by ``after`` is left out.
     """
     return (
-        "select position, b.verdict as before, a.verdict as after "
+        "select position, b.verdict as before, a.verdict as after, count(*) over () as count "
         f"from ({_decided_within(before)}) b full join ({_decided_within(after)}) a using (position) "
         "where (b.verdict, b.decided_at, b.code, b.message, b.result) "
         "is distinct from (a.verdict, a.decided_at, a.code, a.message, a.result) order by position limit $3"

@@ -8,6 +8,7 @@ points, so that tables compacted differently are equal.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final
 
 from runstream_projections.chunk import Chunk, decode, encode
@@ -124,9 +125,10 @@ def content(suffix: str) -> str:
 
 
 def canonical(rows: Sequence[Row]) -> Row:
-    """A run's points, sorted, equal ones once, as bytes."""
+    """A run's points, sorted, equal ones once, as bytes: a run may have more of them than a chunk can hold."""
     chunk = Chunk.concat([decode(row[3]) for row in rows]).sorted_unique()
-    return rows[0][0], encode(chunk, TAIL_LEVEL)
+    columns = (chunk.counts, chunk.steps, chunk.timestamps, chunk.values)
+    return rows[0][0], chunk.series, *(sha256(column.tobytes()).digest() for column in columns)
 
 
 METRIC_BLOCKS: Final = Projection(

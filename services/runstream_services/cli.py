@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_schemas.errors import InvalidEvent, LogCorrupt, RunstreamError, StartupError
 from runstream_services import embedded
-from runstream_services.adapters.postgres import Database, translated
+from runstream_services.adapters.postgres import Database
 from runstream_services.databases import database_for_command
 from runstream_services.projector.rebuild import Progress as RebuildProgress
 from runstream_services.projector.rebuild import Rebuild, drop_retired
@@ -51,6 +51,8 @@ def rebuild(names: Sequence[str], given: dict[str, Any], *, drop: bool, accept_c
             for dropped in await drop_retired(connection):
                 typer.echo(f"{dropped}: dropped")
             await connection.close()
+        else:
+            typer.echo("The versions that were read before are kept, until `runstream rebuild --drop`")
 
     _run(_on_database(given, names, work))
 
@@ -67,7 +69,8 @@ async def _rebuild_one(database: Database, name: str, accept_changes: bool) -> N
 
 
 def _tell(done: Redecided) -> None:
-    typer.echo(f"decisions: decided again up to position {done.position}, {len(done.changes) or 'no'} changes")
+    listed = f", the first {len(done.changes)}:" if done.different > len(done.changes) else ""
+    typer.echo(f"decisions: decided again up to position {done.position}, {done.different or 'no'} changes{listed}")
     for change in done.changes:
         typer.echo(f"    position {change.position}: {change.before} -> {change.after}")
     if not done.switched:
@@ -130,16 +133,27 @@ async def _on_database(
         if name not in _NAMES:
             raise StartupError(f"there is no projection {name}: there are {', '.join(_NAMES)}")
     async with database_for_command(_settings(given), _say) as database:
-        with translated("working on the database"):  # it may end under any statement
-            await work(database)
+        await work(database)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
+    said: list[str] = []
     try:
         embedded.run(main)
-    except (RunstreamError, OSError) as error:
-        _say(f"runstream: {error}")
-        raise typer.Exit(1) from error
+    except* (RunstreamError, OSError) as errors:
+        said = list(dict.fromkeys(map(str, _leaves(errors))))
+    for line in said:
+        _say(f"runstream: {line}")
+    if said:
+        raise typer.Exit(1)
+
+
+def _leaves(errors: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -183,7 +197,23 @@ def _progress() -> Iterator[Callable[[RebuildProgress], None]]:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    """A line on stderr; where nobody takes it, or a full disk does not, the server goes on without."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+class _Log:
+    """What structlog writes to."""
+
+    def __init__(self, *names: str) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        _say(line)
+
+    debug = info = warning = error = critical = exception = fatal = msg
 
 
 def _refuse(why: str) -> None:
@@ -200,5 +230,5 @@ def _log_to_stderr(level: str) -> None:
             structlog.dev.ConsoleRenderer(colors=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_Log,
     )

@@ -34,6 +34,9 @@ from runstream_schemas.errors import StartupError
 #: Who PostgreSQL runs as when ``runstream up`` is run by root; created when first needed.
 SYSTEM_USER: Final = "runstream-postgres"
 
+#: A file in PGDATA that says whose it is: no other PostgreSQL's processes are ended, and no other is started.
+MARKER: Final = "RUNSTREAM"
+
 #: Ends the messages about that user.
 WHY_ANOTHER_USER: Final = (
     "as whom PostgreSQL must run because it refuses to run as root "
@@ -117,9 +120,10 @@ class DataDirectory:
 
 
 def _check_ours(root: Path) -> None:
-    """Raise :class:`StartupError` for a directory that holds something, and nothing of Runstream's."""
-    found = set(os.listdir(root)) - {"lost+found"} if root.is_dir() else set()  # which a file system of its own has
-    if found and not found & {"lock", "artifacts", "postgres"}:
+    """Raise :class:`StartupError` for a directory that holds something and was never a data directory."""
+    found = set(os.listdir(root)) if root.is_dir() else set()
+    # A start that was cut short made no lock yet; a file system of its own has a lost+found.
+    if "lock" not in found and found - {"artifacts", "lost+found"}:
         raise StartupError(
             f"{root} holds files that are not Runstream's: name a directory that is new or empty, such as "
             f"{root / 'runstream-data'}"

@@ -131,13 +131,15 @@ async def database_for_command(settings: Settings, report: Callable[[str], None]
     try:
         async with database_of(settings, report) as (database, _):
             await _find_log(database)
-            yield database
+            with _explained(database), translated("working on the database"):  # it may end under any statement
+                yield database
     except DirectoryInUse:
         pgdata = settings.data.resolve() / "postgres"
         socket = socket_directory(pgdata, postgres_account(pgdata))
         database = Database({"host": str(socket), "port": PORT, "user": SUPERUSER, "database": DATABASE})
         await _find_log(database)
-        yield database
+        with translated("working on the database"):
+            yield database
 
 
 async def _find_log(database: Database) -> None:

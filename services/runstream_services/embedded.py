@@ -112,6 +112,8 @@ class Node:
             compactor = tasks.create_task(self.compactor.run())
             try:
                 await self._ensure_default_experiment()
+                for line in self._lines:
+                    await line.opened("connecting to PostgreSQL")
                 await self.pool.open()
                 yield
             finally:
@@ -186,7 +188,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port"
+        message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or RUNSTREAM_PORT"
         raise StartupError(message) from error
     return listener
 
@@ -213,32 +215,63 @@ def _address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+class _Stop:
+    """``told`` is set by a signal; ``due`` also where this process has to stop because PostgreSQL is lost for good."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._told_at = 0.0
+        self.told = asyncio.Event()
+        self.due = asyncio.Event()
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup
+                self._loop.add_signal_handler(signum, self._tell)
+
+    def _tell(self) -> None:
+        self._told_at = self._told_at or self._loop.time()
+        self.told.set()
+        self.due.set()
+
+    def left_s(self) -> float:
+        """What is left of the time that a stop may take."""
+        return STOP_S - (self._loop.time() - self._told_at) if self._told_at else STOP_S
+
+
 async def up(settings: Settings, ready: Callable[[str], None], report: Callable[[str], None]) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP; ``ready`` is called with the address once requests are answered."""
     _allow_many_files()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    told_at = 0.0
+    stop = _Stop()
+    started = asyncio.Event()
 
-    def tell() -> None:
-        nonlocal told_at
-        told_at = told_at or loop.time()
-        stop.set()
+    def say_ready(address: str) -> None:
+        started.set()
+        ready(address)
 
-    def left_s() -> float:
-        return STOP_S - (loop.time() - told_at) if told_at else STOP_S
+    serving = asyncio.create_task(_start_and_serve(settings, stop, say_ready, report))
+    told = asyncio.create_task(stop.told.wait())
+    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if not started.is_set() and not serving.done():
+        serving.cancel()  # a start may take minutes: PostgreSQL recovers, or another server has the lease
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        return
+    await serving
 
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup
-            loop.add_signal_handler(signum, tell)
+
+async def _start_and_serve(
+    settings: Settings, stop: _Stop, ready: Callable[[str], None], report: Callable[[str], None]
+) -> None:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(_listener(settings)))
         address = _address(listener)
-        database, alone = await stack.enter_async_context(database_of(settings, report, stop.set, left_s, address))
+        database, alone = await stack.enter_async_context(
+            database_of(settings, report, stop.due.set, stop.left_s, address)
+        )
         await prepare(database, patience_s=PATIENCE_S if alone else 0.0)
         node = Node(database, alone=alone)
         await stack.enter_async_context(node.running())
-        await _serve(node, listener, stop, lambda: ready(address))
+        await _serve(node, listener, stop.due, lambda: ready(address))
 
 
 async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from runstream_schemas.errors import StartupError
 from runstream_services.data_directory import (
+    MARKER,
     SOCKET_NAME,
     Account,
     DataDirectory,
@@ -150,6 +151,7 @@ class EmbeddedPostgres:
         if threading.current_thread() is not threading.main_thread():
             raise StartupError("PostgreSQL ends with the thread that started it: start it in the main thread")
         self._stopping.clear()
+        self._refuse_foreign()
         self._account = postgres_account(self._pgdata)
         if not self._account.is_ours:
             let_in(self._account, self._directory.root, self._report)
@@ -164,6 +166,17 @@ class EmbeddedPostgres:
             )
         self._socket_directory = socket_directory(self._pgdata, self._account)
         await self._boot(silence_s)
+
+    def _refuse_foreign(self) -> None:
+        try:
+            foreign = (self._pgdata / "PG_VERSION").exists() and not (self._pgdata / MARKER).exists()
+        except PermissionError:
+            return  # another account's, which is said where it is looked for
+        if foreign:
+            raise StartupError(
+                f"{self._pgdata} is a database that Runstream did not make: choose another data directory, or use that "
+                "database with --database-url"
+            )
 
     async def restart(self, *, silence_s: float = SILENCE_S) -> None:
         """Start PostgreSQL again after it died, or stop it and start it; gives up as :meth:`start` does."""
@@ -272,6 +285,8 @@ class EmbeddedPostgres:
         single = "postgres --single -F -c exit_on_error=on -c log_checkpoints=off"
         create = f"CREATE DATABASE {DATABASE} STRATEGY file_copy\n".encode()
         await self._run([*single.split(), "-D", str(made), "template1"], stdin=create)
+        (made / MARKER).write_text("The database of a Runstream server; see ../postgres.log\n")
+        os.chown(made / MARKER, self._account.uid, self._account.gid)
         await self._run(["initdb", "--sync-only", "-D", str(made)])
         os.rename(made, self._pgdata)
         sync_directory(self._directory.root)

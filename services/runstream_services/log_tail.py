@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from runstream_services.ports import Recorded
+from runstream_services.ports import Recorded, memory_bytes
 
-#: Above either bound the oldest events are forgotten: a projector that is further behind reads the database.
+#: Above either bound the oldest events are forgotten: a projector that is further behind reads the database. Bytes are
+#: those that events take in memory, ten times their text where it is short.
 MAX_EVENTS: Final = 10_000
-MAX_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 64 << 20
 
 #: What a reader takes at once. That there is so much is worth telling a reader that waits for more.
 CHANGE_EVENTS: Final = 5_000
-CHANGE_BYTES: Final = 8 << 20
+CHANGE_BYTES: Final = 32 << 20
 
 
 class LogTail:
@@ -23,6 +24,7 @@ class LogTail:
 
     def __init__(self) -> None:
         self._events: deque[Recorded] = deque()
+        self._sizes: deque[int] = deque()
         self._bytes = 0
         self.head = 0
         #: Called when the window holds a whole change: to gather longer would only push its beginning out.
@@ -36,12 +38,13 @@ class LogTail:
         # The head says nothing of the window: it also moves past events that are not in it (another process's, and
         # those whose append was in doubt).
         if self._events and events[0].position != self._events[-1].position + 1:
-            self._events.clear()
-            self._bytes = 0
+            self._clear()
+        sizes = [memory_bytes(e.envelope, e.event) for e in events]
         self._events.extend(events)
-        self._bytes += sum(e.memory_bytes for e in events)
+        self._sizes.extend(sizes)
+        self._bytes += sum(sizes)
         while len(self._events) > MAX_EVENTS or self._bytes > MAX_BYTES:
-            self._bytes -= self._events.popleft().memory_bytes
+            self._forget_first()
         self.reach(events[-1].position)
         if self.is_full():
             self.on_full()
@@ -68,20 +71,27 @@ class LogTail:
         taken: list[Recorded] = []
         size = 0
         for at in range(start, min(len(events), start + limit)):
-            event = events[at]
-            size += event.memory_bytes
+            size += self._sizes[at]
             if taken and size > max_bytes:
                 break
-            taken.append(event)
+            taken.append(events[at])
         return taken
 
     def forget_through(self, position: int) -> None:
         """Drop what every reader has folded."""
         if self._events and self._events[-1].position <= position:
-            self._events.clear()
-            self._bytes = 0
+            self._clear()
         while self._events and self._events[0].position <= position:
-            self._bytes -= self._events.popleft().memory_bytes
+            self._forget_first()
+
+    def _forget_first(self) -> None:
+        self._events.popleft()
+        self._bytes -= self._sizes.popleft()
+
+    def _clear(self) -> None:
+        self._events.clear()
+        self._sizes.clear()
+        self._bytes = 0
 
     async def wait_past(self, position: int, timeout_s: float) -> None:
         """Return when the log goes on past ``position``, or after ``timeout_s``."""

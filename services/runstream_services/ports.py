@@ -13,8 +13,22 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.events import Event, RunLogged
 from runstream_schemas.positions import Head
 
-#: What a param or a tag takes besides its text: two string objects and their place in a dictionary.
+#: What decoded events take besides their text, about: a param or a tag is two string objects and their place in a
+#: dictionary, a point a key and a value, and where they differ from point to point a step and a timestamp each.
 TEXT_BYTES: Final = 200
+POINT_BYTES: Final = 100
+INTEGER_BYTES: Final = 40
+
+
+def memory_bytes(envelope: Envelope, event: Event) -> int:
+    """About what a decoded event takes in memory: small values take ten times their text."""
+    size = len(envelope.payload)
+    if type(event) is RunLogged:
+        metrics = event.metrics
+        if metrics is not None:
+            size += POINT_BYTES * len(metrics.values) + INTEGER_BYTES * (len(metrics.steps) + len(metrics.timestamps))
+        return size + TEXT_BYTES * (len(event.params) + len(event.tags))
+    return size + TEXT_BYTES * len(getattr(event, "tags", ()))
 
 
 class Outcome(NamedTuple):
@@ -57,13 +71,6 @@ class Recorded:
     event: Event
     decision: Decision | None = None
     released: bool = field(default=False)  # deciding it released earlier, waiting events
-
-    @property
-    def memory_bytes(self) -> int:
-        """About what it takes: its payload, and the objects of its params and tags, larger than their text."""
-        event = self.event
-        texts = len(event.params) + len(event.tags) if type(event) is RunLogged else 0
-        return len(self.envelope.payload) + TEXT_BYTES * texts
 
 
 class Numbered(NamedTuple):

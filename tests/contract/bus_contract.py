@@ -131,7 +131,7 @@ class BusContract:
             await tasks[2]
 
     async def test_a_full_bus_refuses_at_once_and_takes_again_when_there_is_room(self) -> None:
-        for bus, size in ((self.make(max_events=5), 0), (self.make(max_bytes=5_500), 1_000)):
+        for bus, size in ((self.make(max_events=5), 0), (self.make(max_bytes=6_500), 1_000)):
             tasks = [emitting(bus, sent(number, size=size)) for number in range(5)]
             await asyncio.sleep(0)
             with pytest.raises(Unavailable):

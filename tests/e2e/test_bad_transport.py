@@ -145,7 +145,7 @@ def test_an_unknown_path_is_no_endpoint(client: httpx.Client, path: str) -> None
 
 def test_the_missing_endpoint_is_named_but_for_what_is_too_long(client: httpx.Client) -> None:
     said = client.post("/api/2.0/mlflow/logged-models").json()["message"]
-    assert "POST /api/2.0/mlflow/logged-models;" in said
+    assert "POST /api/2.0/mlflow/logged-models:" in said
     assert len(client.get("/" + "x" * 5000).content) < 1000
 
 

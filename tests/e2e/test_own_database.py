@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -58,17 +59,20 @@ def database(own: Own) -> Iterator[str]:
     own.execute(f"drop database {name} with (force)")
 
 
+def run(*command: str) -> tuple[int, str, str]:
+    """(exit status, standard output, standard error) of a command."""
+    done = subprocess.run([RUNSTREAM, *command], check=False, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
 def refusal(url: str, *command: str) -> str:
     """What a command says that cannot use its database: one sentence, status 1 or 2, and no traceback."""
-    done = subprocess.run(
-        [RUNSTREAM, *(command or ("up", "--port", "0")), "--database-url", url],
-        check=False, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode in (1, 2), done
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "secret" not in done.stderr
-    return done.stderr
+    status, said, complaint = run(*(command or ("up", "--port", "0")), "--database-url", url)
+    assert status in (1, 2), complaint
+    assert said == ""
+    assert len(complaint.splitlines()) == 1, complaint
+    assert "secret" not in complaint
+    return complaint
 
 
 def test_what_was_logged_outlives_the_server(own: Own, database: str, tmp_path: Path) -> None:
@@ -136,6 +140,46 @@ def test_an_option_that_does_not_exist_is_said(own: Own, database: str) -> None:
     said = refusal(f"{own.url(database)}&work_mem=much")
     assert "work_mem" in said
     assert "Check --database-url" in said
+
+
+def test_certificates_that_cannot_be_checked_are_said(own: Own) -> None:
+    said = refusal("postgresql://a:secret@127.0.0.1:1/x?sslmode=verify-full")
+    assert "certificate" in said
+
+
+def test_a_role_with_few_connections_is_served_with_those(own: Own, database: str, tmp_path: Path) -> None:
+    own.execute("create role narrow login connection limit 9", f"grant create on database {database} to narrow")
+    try:
+        with Server(tmp_path / "none", "--database-url", own.url(database, "narrow")) as server:
+            run_id = server.post("runs/create", {}).json()["run"]["info"]["run_id"]
+            assert server.get("runs/get", run_id=run_id).status_code == 200
+            assert "Traceback" not in server.said()
+    finally:
+        own.execute(f"drop database {database} with (force)", f"create database {database}", "drop role narrow")
+
+
+def test_a_role_that_may_only_read_cannot_verify(own: Own, database: str, tmp_path: Path) -> None:
+    with Server(tmp_path / "none", "--database-url", own.url(database)):
+        pass
+    own.execute("create role reader login", "grant pg_read_all_data to reader")
+    try:
+        status, said, complaint = run("verify", "runs", "--database-url", own.url(database, "reader"))
+        assert (status, said) == (1, "log: 1 events, chain intact\n")
+        assert "permission denied" in complaint
+        assert complaint.count("\n") == 1
+    finally:
+        own.execute("drop role reader")
+
+
+def test_a_start_that_waits_for_another_server_can_be_stopped(own: Own, database: str, tmp_path: Path) -> None:
+    with Server(tmp_path / "none", "--database-url", own.url(database)):
+        second = Server(tmp_path / "second", "--database-url", own.url(database))
+        second.launch()
+        time.sleep(1)  # it waits for the lease, of which it says nothing
+        began = time.monotonic()
+        assert second.stop() == 0
+        assert time.monotonic() - began < 5
+        assert "is ready" not in second.said()
 
 
 def test_a_database_without_a_log_is_said(own: Own, database: str) -> None:

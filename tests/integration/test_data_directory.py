@@ -76,11 +76,18 @@ def test_a_file_in_the_way_is_a_startup_error(place: Path) -> None:
         DataDirectory.open(place / "data")
 
 
-def test_a_directory_of_somebody_else_is_not_filled(place: Path) -> None:
-    (place / "thesis.tex").write_text("")
+@pytest.mark.parametrize("held", [["thesis.tex"], ["artifacts", "src"], ["postgres"], ["postgres", "postgres.log"]])
+def test_a_directory_of_somebody_else_is_not_filled(place: Path, held: list[str]) -> None:
+    for name in held:
+        (place / name).mkdir()
     with pytest.raises(StartupError, match="holds files that are not Runstream's"):
         DataDirectory.open(place)
-    assert [entry.name for entry in place.iterdir()] == ["thesis.tex"]
+    assert sorted(entry.name for entry in place.iterdir()) == held
+
+
+def test_a_start_that_was_cut_short_is_begun_again(place: Path) -> None:
+    (place / "artifacts").mkdir()
+    DataDirectory.open(place).close()
 
 
 def test_a_new_file_system_is_an_empty_directory(place: Path) -> None:

@@ -23,6 +23,7 @@ import pytest
 from runstream_schemas.errors import StartupError
 from runstream_services import embedded_postgres
 from runstream_services.data_directory import (
+    MARKER,
     SOCKET_NAME,
     SYSTEM_USER,
     Account,
@@ -312,6 +313,19 @@ async def test_what_is_not_ours_to_start_is_refused(data: Path) -> None:
         async with serving(data):
             pass
     assert (data / "postgres" / "base").exists(), "nothing was touched"
+
+
+async def test_another_postgresql_is_neither_ended_nor_started(data: Path, place: Path) -> None:
+    """It serves an application; its directory was taken for a data directory by mistake."""
+    async with serving(data) as other:
+        (data / "postgres" / MARKER).unlink()
+        (place / "mistaken").mkdir()
+        (place / "mistaken" / "lock").write_text("")
+        (place / "mistaken" / "postgres").symlink_to(data / "postgres")
+        with pytest.raises(StartupError, match="a database that Runstream did not make"):
+            async with serving(place / "mistaken"):
+                pass
+        assert await ask(other, "select 1") == 1
 
 
 def test_a_thread_that_may_end_before_the_process_is_refused(place: Path) -> None:

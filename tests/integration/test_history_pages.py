@@ -9,17 +9,19 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 import pytest
+from starlette.types import Message
+from structlog.testing import capture_logs
 
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters.postgres import Database, Line, Pool
 from runstream_services.gateway import metrics
-from runstream_services.gateway.http import Request
+from runstream_services.gateway.http import Endpoint, Request, Room
 from runstream_services.gateway.service import Gateway
 from runstream_services.projector.compactor import Compactor
 from tests.databases import reused_database
 from tests.laws.histories import of_points
-from tests.pipeline import Pipeline, pipeline
+from tests.pipeline import Pipeline, connected, pipeline
 from tests.sent import Sent, event_id
 
 database = reused_database
@@ -36,13 +38,14 @@ def _nothing_to_spare() -> Iterator[None]:
         yield
 
 
-async def pages(gateway: Gateway, size: int) -> list[list[Point]]:
+async def pages(gateway: Gateway, size: int | None) -> list[list[Point]]:
     """The pages of the history of key k of run r."""
     found = []
-    query = {"run_id": "r", "metric_key": "k", "max_results": str(size)}
+    query = {"run_id": "r", "metric_key": "k"} | ({} if size is None else {"max_results": str(size)})
     while True:
         answer = await metrics.get_history(gateway, Request(b"", parse_qsl(urlencode(query))))
-        body = orjson.loads(answer.body)
+        parts = [answer.body] if answer.rest is None else [answer.body, *[part async for part in answer.rest]]
+        body = orjson.loads(b"".join(parts))
         found.append([(p["timestamp"], p["step"], p["value"]) for p in body.get("metrics", ())])
         if "next_page_token" not in body:
             return found
@@ -82,6 +85,9 @@ async def test_pages_of_any_size_hold_the_same_wherever_chunks_begin(database: D
                 found = await pages(gateway, size)
                 assert [point for page in found for point in page] == sorted(sent)
                 assert {len(page) for page in found[:-1]} <= {size}
+                with mock.patch.object(metrics, "PART_POINTS", size):
+                    assert await pages(gateway, None) == [sorted(sent)]
+                    assert [len(page) for page in await pages(gateway, 17)][:2] == [17, 17]
         finally:
             await pool.close()
 
@@ -118,3 +124,32 @@ async def test_a_page_leaves_out_the_chunks_behind_it(database: Database) -> Non
         finally:
             await pool.close()
         assert len(read) == 15 + 15 + 11
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(database: Database) -> None:
+    """PostgreSQL goes away in the middle of a long history: the connection is cut before the end."""
+    async with pipeline(database) as p, p.folding():
+        await p.append([ENSURED, CREATED])
+        points = of_points([(("k", None, (None, None)), at, at, float(at)) for at in range(30)])
+        await p.append([Sent(event_id(100), run_stream("r"), RunLogged(metrics=points))])
+        await p.folded(["metric_blocks"])
+        pool = Pool(p.database, 1)
+        gateway = Gateway(p.bus, pool, p.decider, p.projector, lambda: 0, bytes, deadline_s=0.2)
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body":
+                await owner.execute("alter table log_head rename to gone")
+
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"run_id=r&metric_key=k"}
+        endpoint = Endpoint(gateway, {"GET": metrics.get_history}, Room())
+        async with connected(database) as owner:
+            try:
+                with mock.patch.object(metrics, "PART_POINTS", 10), capture_logs() as said:
+                    await endpoint(scope, mock.AsyncMock(), send)
+            finally:
+                await owner.execute("alter table gone rename to log_head")
+                await pool.close()
+        assert [message.get("more_body") for message in sent] == [None, True]
+        assert [entry["event"] for entry in said] == ["an answer broke off"]

@@ -20,7 +20,8 @@ from runstream_schemas.errors import CheckpointMoved, StartupError, UnknownEvent
 from runstream_schemas.events import Event, ExperimentEnsured, ExperimentTagSet, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters import postgres_projections
-from runstream_services.adapters.postgres import Database
+from runstream_services.adapters.postgres import Database, Pool
+from runstream_services.gateway.service import Gateway
 from runstream_services.projector import rebuild, service
 from runstream_services.projector.rebuild import Progress, Rebuild, drop_retired
 from runstream_services.projector.redecide import redecide
@@ -257,6 +258,24 @@ async def test_verifying_tells_the_tables_that_are_not_what_the_log_says(databas
         assert await a_rebuild(database, name).run() == 2
     verified = await verify_projection(database, name, str(uuid4()), lambda step: None)
     assert verified.live == verified.rebuilt
+
+
+async def test_a_switch_that_a_crash_of_postgresql_undid_is_noticed_before_anything_is_read(database: Database) -> None:
+    """The version read before is read again; the new one lost rows. Nothing of it may be shown."""
+    async with pipeline(database) as p, p.folding(), connected(database) as owner:
+        await p.append(history(12))
+        await p.folded()
+        await a_rebuild(database, "params").run()
+        await until_read(p, "params", 2)
+        async with owner.transaction():
+            await owner.execute("update projections set state = 'building' where name = 'params' and version = 2")
+            await owner.execute("update projections set state = 'live' where name = 'params' and version = 1")
+            await owner.execute("delete from params_v2")
+        pool = Pool(database, 1, on_open=p.projector.confirm)
+        gateway = Gateway(p.bus, pool, p.decider, p.projector, lambda: 0, bytes)
+        rows = await gateway.fetch(("params",), lambda suffixes: f"select count(*) from params{suffixes['params']}")
+        assert rows[0][0] == 12
+        await pool.close()
 
 
 async def test_content_is_read_run_by_run(database: Database) -> None:

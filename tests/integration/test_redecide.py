@@ -15,6 +15,7 @@ from runstream_schemas.events import RunCreated, RunLogged
 from runstream_schemas.ids import run_stream
 from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
+from runstream_services.projector import redecide as redecide_module
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.rebuild import Rebuild, drop_retired
 from runstream_services.projector.redecide import redecide
@@ -46,7 +47,7 @@ async def test_a_decision_is_changed_only_when_that_is_asked_for(database: Datab
     await fold(database)
     for accept in (False, True):
         done = await redecide(database, str(uuid4()), lambda step: None, accept=accept)
-        assert done == (len(events), [(8, "rejected", "accepted")], accept)
+        assert done == (len(events), 1, [(8, "rejected", "accepted")], accept)
         assert await states(database, "decisions") == ({1: "live"} if not accept else {1: "retired", 2: "live"})
     async with pipeline(database) as p:
         outcomes = await p.append([Sent(event_id(5_000), run_stream("r0"), RunLogged(params={"p0": "2"}))])
@@ -58,6 +59,17 @@ async def test_a_decision_is_changed_only_when_that_is_asked_for(database: Datab
         model = Model().log(events)
         model.verdicts[len(events) + 1] = (await found.verdicts())[len(events) + 1]  # type: ignore[assignment]
         await check_is_model(found, model)
+
+
+async def test_of_many_changes_the_first_are_listed_and_all_are_counted(database: Database) -> None:
+    events = history(30)
+    await write(database, events)
+    for position in range(10, 20):
+        await refuse(database, position)
+    with mock.patch.object(redecide_module, "LISTED", 3):
+        done = await redecide(database, str(uuid4()), lambda step: None, accept=False)
+    assert [change.position for change in done.changes] == [10, 11, 12]
+    assert (done.different, done.switched) == (10, False)
 
 
 async def test_decisions_are_switched_though_the_server_goes_on_deciding(database: Database) -> None:
@@ -100,7 +112,7 @@ async def test_what_a_busy_server_decides_meanwhile_is_compared_too(database: Da
 
         with mock.patch.object(Decider, "catch_up", and_the_server_goes_on):
             done = await redecide(database, str(uuid4()), lambda step: None, accept=accept)
-    assert done == (len(events), [(len(events), "rejected", "accepted")], accept)
+    assert done == (len(events), 1, [(len(events), "rejected", "accepted")], accept)
     assert await states(database, "decisions") == ({1: "retired", 2: "live"} if accept else {1: "live"})
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from unittest import mock
 
-from runstream_schemas.events import RunLogged
+import msgspec
+import pytest
+
+from runstream_schemas.codec import encode_payload
+from runstream_schemas.columns import MetricColumns
+from runstream_schemas.events import Event, RunCreated, RunLogged
 from runstream_services import log_tail
 from runstream_services.log_tail import LogTail
-from runstream_services.ports import Recorded
+from runstream_services.ports import Recorded, memory_bytes
 from tests.sent import Sent, event_id
 
 
@@ -109,13 +115,30 @@ def test_a_window_that_holds_a_whole_change_says_so() -> None:
         assert positions(tail, 0) is None
 
 
-def test_many_short_params_weigh_more_than_their_text() -> None:
-    """Ten thousand log calls of a hundred params took 200 MB, by their text 40."""
-    tail = LogTail()
-    event = RunLogged(params={f"p{number}": "1" for number in range(100)})
-    for at in range(1, 2_001):
-        tail.extend([Recorded(at, Sent(event_id(at), "run/r", event).envelope, event)])
-    assert positions(tail, 0) is None, "the oldest are forgotten"
-    taken = tail.after(1_999 - 100, 5_000, 1 << 20)
-    assert taken is not None
-    assert len(taken) < 60
+TEXTS = {f"k{number}": "1" for number in range(1_000)}
+NUMBERS = list(range(1_000))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        RunLogged(params=TEXTS),
+        RunLogged(tags=TEXTS),
+        RunCreated(name="r", start_time=1, experiment_id=0, tags=TEXTS),
+        RunLogged(metrics=MetricColumns(keys=list(TEXTS), steps=NUMBERS, timestamps=NUMBERS, values=[0.5] * 1_000)),
+    ],
+    ids=["params", "tags", "first tags", "metrics with times of their own"],
+)
+def test_small_values_weigh_what_they_take_in_memory(event: RunLogged | RunCreated) -> None:
+    """As JSON they are a tenth of it."""
+    payload = encode_payload(event)
+    tracemalloc.start()
+    kept = [decode_as(type(event), payload) for _ in range(20)]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    weight = sum(memory_bytes(Sent(event_id(1), "run/r", event).envelope, one) for one in kept)
+    assert taken / 2 < weight < 3 * taken
+
+
+def decode_as(kind: type[Event], payload: bytes) -> Event:
+    return msgspec.json.decode(payload, type=kind)

@@ -7,12 +7,13 @@ import re
 
 import pytest
 
-from runstream_projections import decision_tables
+from runstream_projections import chunk, decision_tables, metric_blocks
 from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.chunk import encode
 from runstream_projections.latest_metrics import latest
-from runstream_projections.metric_points import chunk_of
-from runstream_projections.projection import Batch, Effective, Projection, Statement, together
-from runstream_schemas.columns import MetricColumns
+from runstream_projections.metric_points import chunk_of, from_columns
+from runstream_projections.projection import Batch, Effective, Projection, Row, Statement, together
+from runstream_schemas.columns import MetricColumns, columns_from_points
 from runstream_schemas.events import EVENT_TYPES, RunLogged
 from runstream_services.adapters.postgres_projections import ddl
 
@@ -85,3 +86,14 @@ def test_the_latest_is_the_first_of_the_greatest_by_step_time_and_value(
     [(key, value, step, timestamp)] = latest(chunk_of(calls), calls)
     assert key == "k"
     assert repr((step, timestamp, value)) == repr(expected)
+
+
+def test_a_run_may_have_more_points_than_a_chunk_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(*stretches: range) -> list[Row]:
+        chunks = [from_columns(columns_from_points(["k"] * len(s), [*s], [*s], [*map(float, s)])) for s in stretches]
+        return [("r", at, 0, encode(part, 1)) for at, part in enumerate(chunks)]
+
+    apart, otherwise = rows(range(6), range(6, 12)), rows(range(3, 9), range(3), range(9, 12))
+    monkeypatch.setattr(chunk, "MAX_POINTS", 10)
+    assert metric_blocks.canonical(apart) == metric_blocks.canonical(otherwise)
+    assert metric_blocks.canonical(apart) != metric_blocks.canonical(apart[:1])

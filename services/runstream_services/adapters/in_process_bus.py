@@ -13,15 +13,15 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import Unavailable
 from runstream_schemas.events import Event
 from runstream_schemas.positions import Origin
-from runstream_services.ports import Delivery, Outcome
+from runstream_services.ports import Delivery, Outcome, memory_bytes
 
 
 class InProcessBus:
     """Carries events from gateways to the log writer of the same process; a sender gets the event's outcome."""
 
-    def __init__(self, boot_id: str, *, max_events: int = 10_000, max_bytes: int = 64 << 20) -> None:
+    def __init__(self, boot_id: str, *, max_events: int = 10_000, max_bytes: int = 128 << 20) -> None:
         self.origin = Origin(f"embedded/{boot_id}", 0)
-        self._queue: deque[Delivery] = deque()
+        self._queue: deque[tuple[Delivery, int]] = deque()
         self._bytes = 0
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -39,14 +39,14 @@ class InProcessBus:
         Raises :class:`Unavailable` at once when the queue is full, and after ``deadline_s`` when nothing came of the
         event yet: it may still take effect.
         """
-        size = len(envelope.payload)
+        size = memory_bytes(envelope, event)
         if self._closed or len(self._queue) >= self._max_events or self._bytes + size > self._max_bytes:
             raise Unavailable(
                 "the server is stopping" if self._closed else f"{len(self._queue)} events already wait for the log"
             )
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Outcome] = loop.create_future()
-        self._queue.append(Delivery(self._next_offset, envelope, event, outcome))
+        self._queue.append((Delivery(self._next_offset, envelope, event, outcome), size))
         self._next_offset += 1
         self._bytes += size
         self._wake()
@@ -64,12 +64,12 @@ class InProcessBus:
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
         taken: list[Delivery] = []
-        size = 0
-        while self._queue and len(taken) < max_events and (not taken or size < max_bytes):
-            delivery = self._queue.popleft()
-            size += len(delivery.envelope.payload)
+        payloads = 0
+        while self._queue and len(taken) < max_events and (not taken or payloads < max_bytes):
+            delivery, size = self._queue.popleft()
+            self._bytes -= size
+            payloads += len(delivery.envelope.payload)
             taken.append(delivery)
-        self._bytes -= size
         return taken
 
     def close(self) -> None:

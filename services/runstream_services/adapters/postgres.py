@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +37,9 @@ UNREADABLE_URL: Final = (
     "--database-url cannot be read: write it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and /, ?, #, @, % and : "
     "of the name and password as %2F, %3F, %23, %40, %25 and %3A"
 )
+
+#: What asyncpg says of certificates and of sslmode names files and settings, and nothing else of the URL.
+_OF_TLS: Final = re.compile("ssl|certificate", re.IGNORECASE)
 
 #: Our own SQLSTATEs, raised by the functions of the migrations.
 _RAISED: Final[dict[str, type[RunstreamError]]] = {
@@ -104,8 +109,10 @@ class Database:
                     server_settings=settings,
                     statement_cache_size=256,
                 )
-            except ValueError:
-                raise StartupError(UNREADABLE_URL) from None  # the parser's words may quote the password
+            except OSError:
+                raise  # a certificate that does not verify is a ValueError too
+            except ValueError as error:
+                raise _unreadable(error) from None  # the parser's words may quote the password
             try:
                 if service and await connection.fetchval(MAY_BE_SERVICE, SERVICE_ROLE):
                     await connection.execute(f"set role {SERVICE_ROLE}")
@@ -113,6 +120,12 @@ class Database:
                 connection.terminate()
                 raise
         return connection
+
+
+def _unreadable(error: ValueError) -> StartupError:
+    if isinstance(error, asyncpg.ClientConfigurationError) and _OF_TLS.search(str(error)):
+        return StartupError(f"--database-url cannot be used: {' '.join(str(error).split())}")
+    return StartupError(UNREADABLE_URL)
 
 
 @contextmanager
@@ -181,6 +194,13 @@ class Line:
         except BaseException:
             self._lock.release()
             raise
+
+    async def opened(self, doing: str) -> bool:
+        """Open the connection beforehand, and tell whether that was possible; else it is tried when it is needed."""
+        with contextlib.suppress(Unavailable):
+            async with self.use(doing):
+                return True
+        return False
 
     async def _open(self, doing: str) -> asyncpg.Connection:
         connection = await self._database.connect(
@@ -261,10 +281,12 @@ class Pool:
             self._free.put_nowait(line)
 
     async def open(self) -> None:
-        """Open every connection: later on, clients may have taken all the files that this process may open."""
-        for line in self._lines:
-            async with line.use("connecting to PostgreSQL"):
-                pass
+        """Open the connections that there can be: later on, clients may have taken all files of this process."""
+        opened = [line for line in self._lines if await line.opened("connecting to PostgreSQL")]
+        rest = [line for line in self._lines if line not in opened]
+        self._free = asyncio.LifoQueue()
+        for line in (*rest, *opened):  # the last is lent first
+            self._free.put_nowait(line)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -171,7 +171,7 @@ async def read_after(
     limit: int,
     *,
     up_to: int | None = None,
-    max_bytes: int = 16 << 20,
+    max_bytes: int = 6 << 20,
     strict: bool = False,
 ) -> Page:
     """Return the next events in order: at most ``limit``, about ``max_bytes``, but one if there is one.

@@ -7,7 +7,7 @@ unknown paths, goes through Starlette's router. The web framework's layers would
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -44,12 +44,13 @@ JSON: Final = b"application/json"
 
 
 class Answer(NamedTuple):
-    """What an endpoint answers."""
+    """What an endpoint answers; ``rest`` are further parts of a body that is too long to be held whole."""
 
     body: bytes
     headers: Sequence[tuple[bytes, bytes]] = ()
     status: int = 200
     content_type: bytes = JSON
+    rest: AsyncIterator[bytes] | None = None
 
 
 class Request(NamedTuple):
@@ -100,7 +101,11 @@ class Endpoint:
             answer = _of_error(Unavailable("the server is stopping; what was sent may still take effect"), scope)
         except Exception as error:
             answer = _of_error(error, scope)
-        await _send(send, answer)
+        try:
+            await _send(send, answer)
+        except Transient as error:
+            # The status is sent. The connection is cut before the answer's end, which no client takes for it.
+            log.warning("an answer broke off", path=scope["path"], reason=str(error))
 
     def _not_allowed(self, scope: Scope) -> Answer:
         allowed = ", ".join(sorted(self._handlers))
@@ -222,12 +227,17 @@ def _of_error(error: Exception, scope: Scope) -> Answer:
 async def _send(send: Send, answer: Answer) -> None:
     headers = [
         (b"content-type", answer.content_type),
-        (b"content-length", b"%d" % len(answer.body)),
         (b"x-content-type-options", b"nosniff"),
         *answer.headers,
     ]
+    if answer.rest is None:
+        headers.append((b"content-length", b"%d" % len(answer.body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": answer.rest is not None})
+    if answer.rest is not None:
+        async for part in answer.rest:  # each waits until the client has read most of those before
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Front:
@@ -257,5 +267,5 @@ class Front:
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     shown = f"{scope['method'][:20]} {scope['path'][:250]}"
-    message = f"This release has no endpoint {shown}; docs/mlflow-compatibility.md lists those that there are"
+    message = f"This release has no endpoint {shown}: artifacts, models, datasets and traces come with later ones"
     await _send(send, _of_error(RequestError("ENDPOINT_NOT_FOUND", message), scope))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,11 @@ INLINE_BYTES: Final = 128 << 10
 #: enough, as where chunks hold many keys, so many times as many.
 SPARE_POINTS: Final = 8_192
 MORE: Final = 4
-ALL_POINTS: Final = 1 << 62
+
+#: What is asked for in one answer is read in parts of so many points, and sent part by part.
+PART_POINTS: Final = 50_000
+
+After = tuple[int, int, float] | None
 
 
 async def get_history(gateway: Gateway, request: Request) -> Answer:
@@ -34,9 +38,51 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
     A page ends with a point, and the next begins after it, so that points that arrive meanwhile shift nothing.
     """
     asked = requests_runs.parse_get_metric_history(request.query)
-    after = _after(asked.page_token)
+    left = asked.max_results
+    points, more = await _read(gateway, asked, _after(asked.page_token), left)
+    if not len(points.values):
+        return Answer(render.EMPTY)
+    if left is not None:
+        left -= len(points.values)
+    begin = b'{"metrics":[' + _rendered(asked.metric_key, points)
+    if not more or left == 0:
+        return Answer(begin + _end(points, more))
+    return Answer(begin, rest=_rest(gateway, asked, points, left))
+
+
+async def _rest(gateway: Gateway, asked: GetMetricHistory, points: Points, left: int | None) -> AsyncIterator[bytes]:
+    """The parts after ``points``, the first. Where one cannot be read the answer breaks off, and clients see that."""
+    more = True
+    while more and left != 0:
+        points, more = await _read(gateway, asked, _last(points), left)
+        if left is not None:
+            left -= len(points.values)
+        yield b"," + _rendered(asked.metric_key, points)
+    yield _end(points, more)
+
+
+def _last(points: Points) -> tuple[int, int, float]:
+    return int(points.timestamps[-1]), int(points.steps[-1]), float(points.values[-1])
+
+
+def _end(points: Points, more: bool) -> bytes:
+    if not more:
+        return b"]}"
+    timestamp, step, value = _last(points)
+    return b'],"next_page_token":' + render.dump(page_token([timestamp, step, value.hex()])) + b"}"
+
+
+def _rendered(key: str, points: Points) -> bytes:
+    """Points as JSON, between the brackets of their list."""
+    columns = points.steps.tolist(), points.timestamps.tolist(), points.values.tolist()
+    return render.dump(render.history(key, *columns))[1:-1]
+
+
+async def _read(gateway: Gateway, asked: GetMetricHistory, after: After, left: int | None) -> tuple[Points, bool]:
+    """The next points of a part, ``left`` at the most, and whether there are more behind them."""
+    size = PART_POINTS if left is None else min(left, PART_POINTS)
     least = INT64_MIN if after is None else after[0]
-    budget = asked.max_results + SPARE_POINTS if asked.max_results else ALL_POINTS
+    budget = size + SPARE_POINTS
     while True:
         rows = await gateway.fetch(
             (METRIC_BLOCKS.name,),
@@ -49,37 +95,22 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
         chunks = [row["data"] for row in rows]
         complete_below = rows[0]["complete_below"] if rows else None
         if sum(map(len, chunks)) <= INLINE_BYTES:
-            answer = _page(chunks, complete_below, asked, after)
+            points = _known(chunks, complete_below, asked.metric_key, after)
         else:
-            answer = await asyncio.to_thread(_page, chunks, complete_below, asked, after)
-        if answer is not None:
-            return answer
+            points = await asyncio.to_thread(_known, chunks, complete_below, asked.metric_key, after)
+        if complete_below is None or len(points.values) > size:
+            return points.take(slice(0, size)), len(points.values) > size
         budget *= MORE
 
 
-def _page(
-    chunks: Sequence[bytes],
-    complete_below: int | None,
-    asked: GetMetricHistory,
-    after: tuple[int, int, float] | None,
-) -> Answer | None:
-    """The points after ``after``; None where the chunks do not hold a whole page of them and the point behind it."""
-    points = history([decode(data) for data in chunks], asked.metric_key)
+def _known(chunks: Sequence[bytes], complete_below: int | None, key: str, after: After) -> Points:
+    """The points after ``after`` as far as the chunks hold them all."""
+    points = history([decode(data) for data in chunks], key)
     if after is not None:
         points = points.take(slice(_index_after(points, after), None))
     if complete_below is not None:
         points = points.take(slice(0, np.searchsorted(points.timestamps, complete_below, "left")))
-        if asked.max_results is None or len(points.values) <= asked.max_results:
-            return None
-    total = len(points.values)
-    page = points.take(slice(0, asked.max_results)) if asked.max_results else points
-    steps, timestamps, values = page.steps.tolist(), page.timestamps.tolist(), page.values.tolist()
-    body: dict[str, object] = {}
-    if values:
-        body["metrics"] = render.history(asked.metric_key, steps, timestamps, values)
-    if len(values) < total:
-        body["next_page_token"] = page_token([timestamps[-1], steps[-1], values[-1].hex()])
-    return Answer(render.dump(body))
+    return points
 
 
 def _index_after(points: Points, after: tuple[int, int, float]) -> int:
@@ -94,7 +125,7 @@ def _index_after(points: Points, after: tuple[int, int, float]) -> int:
     return int(first + np.searchsorted(points.values[first:last], value, "right"))
 
 
-def _after(token: str | None) -> tuple[int, int, float] | None:
+def _after(token: str | None) -> After:
     if not token:
         return None
     match read_token(token):

@@ -4,12 +4,15 @@ uvicorn writes an answer's head and its body apart, and uvloop hands each to the
 wake-ups of the client. On loopback that is a tenth of a small log call's time.
 
 uvicorn also keeps a URL and headers of any size. Here a request with more of them than :data:`MAX_HEAD_BYTES` is
-answered 431, and nothing more is read from its connection; one that is not whole after 40 s is answered 408.
+answered 431, and nothing more is read from its connection; one that is not whole after 40 s is answered 408. Where
+nothing of an answer is read for 40 s, the connection is cut.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -34,6 +37,17 @@ LOOKS: Final = 8
 LOOK_S: Final = 5.0
 
 
+#: Files that clients cannot take: connections to PostgreSQL have to be opened again while they knock.
+RESERVED_FILES: Final = 64
+
+
+@cache
+def most_connections() -> int:
+    """Connections of clients that this process can hold."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return files - min(RESERVED_FILES, files // 2)
+
+
 class OneWriteProtocol(HttpToolsProtocol):
     """Joins two writes that follow each other within one turn of the event loop: a head and its body.
 
@@ -56,11 +70,15 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._whole = False
         self._looks = 0
+        self._unread_bytes = 0
+        self._unread_looks = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wrap the transport of a new connection."""
         super().connection_made(_Joined(transport, asyncio.get_running_loop()))  # type: ignore[arg-type]
         self._next_look = self.loop.call_later(LOOK_S, self._look)
+        if len(self.connections) > most_connections():
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection ended."""
@@ -68,7 +86,16 @@ class OneWriteProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def _look(self) -> None:
-        """Refuse a request that is still not whole; the time in which the server does not read is not counted."""
+        """Refuse a request that is still not whole; the time in which the server does not read is not counted.
+
+        Cut a connection whose client does not read: what it does not read is held in memory.
+        """
+        unread = self.transport.get_write_buffer_size()
+        self._unread_looks = self._unread_looks + 1 if 0 < self._unread_bytes <= unread else 0
+        self._unread_bytes = unread
+        if self._unread_looks > LOOKS:
+            self.transport.abort()
+            return
         if not self._whole and not self.flow.read_paused:
             self._looks += 1
             if self._looks > LOOKS:

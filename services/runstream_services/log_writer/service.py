@@ -70,14 +70,15 @@ class LogWriter:
                 if told:
                     log.info("the log takes events again")
                 return
-            except (RunstreamError, asyncpg.PostgresError, ValueError, struct.error) as error:
+            except (RunstreamError, asyncpg.PostgresError, ValueError, struct.error, MemoryError) as error:
                 self._head = None
                 if not is_of_the_data(error):
-                    # A rebuild of the decisions moves their checkpoint once.
-                    routine = isinstance(error, Conflict) and pause_s == FIRST_PAUSE_S
+                    # A rebuild of the decisions moves their checkpoint once, and their old version may be dropped.
+                    routine = isinstance(error, Conflict | asyncpg.UndefinedTableError) and pause_s == FIRST_PAUSE_S
                     told = told or not routine
                     say = log.warning if told else log.debug
-                    say("the log takes no events", reason=str(error), retry_in_s=pause_s, events=len(deliveries))
+                    reason = str(error) or repr(error)
+                    say("the log takes no events", reason=reason, retry_in_s=pause_s, events=len(deliveries))
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                     deliveries = [d for d in deliveries if d.outcome is None or not d.outcome.done()]

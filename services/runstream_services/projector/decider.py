@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from runstream_projections import decision_tables as tables
 from runstream_projections.decisions import (
@@ -25,6 +26,8 @@ from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line
 from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.ports import Delivery, Draft, Recorded, Unreadable
+
+log = structlog.get_logger()
 
 #: Runs and experiments kept in memory; above it everything is forgotten and read again when needed.
 CACHED: Final = 50_000
@@ -62,10 +65,12 @@ class Decider:
 
     async def reset(self) -> None:
         """Forget cached state, take the lease, and decide what the log has and nobody decided."""
+        before, self._standing = self._standing, None
         self._state = State()
-        self._standing = None
         async with self._line.use("taking over the decisions") as connection:
             [taken] = await postgres_projections.take(connection, [tables.NAME], self._owner, by_force=self._by_force)
+            if before is not None and before.version != taken.version:
+                log.info("another version is read now", projection=tables.NAME, version=taken.version)
             await self.adopt(connection, taken)
             await self.catch_up(connection)
 

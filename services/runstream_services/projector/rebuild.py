@@ -109,6 +109,7 @@ class Rebuild:
     async def _switch(self, connection: asyncpg.Connection, standing: Standing) -> bool:
         """Make the filled version the one that is read; False when it is too far behind."""
         async with connection.transaction():
+            await connection.execute("set local synchronous_commit = on")  # and with it all that was filled before
             # The live projector's compare-and-set waits here, then fails, and it goes on with the new version.
             live = await connection.fetchrow(
                 "select version, position from projections where name = $1 and state = 'live' for update", standing.name

@@ -30,9 +30,13 @@ class Change(NamedTuple):
 
 
 class Redecided(NamedTuple):
-    """What came of deciding the log again up to ``position``; ``switched``: the new decisions are live."""
+    """What came of deciding the log again up to ``position``; ``switched``: the new decisions are live.
+
+    ``changes`` are the first :data:`LISTED` of the ``different`` decisions.
+    """
 
     position: int
+    different: int
     changes: list[Change]
     switched: bool
 
@@ -56,7 +60,7 @@ async def redecide(database: Database, owner: str, report: Callable[[Progress], 
                     break
             if not switched:
                 await postgres_projections.drop_version(connection, decision_tables.NAME, again.version, owner)
-            return Redecided(again.position, again.listed, switched)
+            return Redecided(again.position, again.different, again.listed, switched)
     finally:
         await connection.close()
         await again.close()
@@ -97,12 +101,17 @@ class _Again:
         self._accept = accept
         self._live = 0
         self._changes: dict[int, Change] = {}
+        self._unlisted = 0
         self.version = 0
         self.position = 0
 
     @property
     def listed(self) -> list[Change]:
         return [self._changes[position] for position in sorted(self._changes)][:LISTED]
+
+    @property
+    def different(self) -> int:
+        return len(self._changes) + self._unlisted
 
     @property
     def is_acceptable(self) -> bool:
@@ -119,7 +128,9 @@ class _Again:
             raise CheckpointMoved("another process switched the decisions meanwhile: run the command again")
         await self._decider.catch_up(connection, position)
         sql = decision_tables.changed_query(suffix_of(self._live), suffix_of(self.version))
-        for row in await connection.fetch(sql, self.position, position, LISTED):
+        rows = await connection.fetch(sql, self.position, position, LISTED)
+        self._unlisted += rows[0]["count"] - len(rows) if rows else 0
+        for row in rows:
             change = Change(row["position"], row["before"] or "accepted", row["after"] or "accepted")
             self._changes.setdefault(change.position, change)
         self.position = position
@@ -128,6 +139,7 @@ class _Again:
     async def switch(self, connection: asyncpg.Connection) -> bool:
         """Make the new version live; False where the log went on too far, or what it went on with is not accepted."""
         async with connection.transaction():
+            await connection.execute("set local synchronous_commit = on")  # and with it all that was filled before
             # Appends wait here, then fail, and go on with the new version.
             reached = await connection.fetchval(
                 "select position from projections where name = $1 and state = 'live' for update", decision_tables.NAME

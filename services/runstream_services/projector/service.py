@@ -96,17 +96,19 @@ class Projector:
     async def confirm(self, connection: asyncpg.Connection) -> None:
         """Compare what is remembered with what PostgreSQL has, on a new connection and before anything is read by it.
 
-        Projections commit without fsync: PostgreSQL may come back from a crash without their last commits, and every
-        connection from before it is gone. Raises :class:`Unavailable` until what is missing was folded again.
+        Projections commit without fsync: PostgreSQL may come back from a crash without their last commits, and without
+        a rebuild's switch; every connection from before it is gone. Raises :class:`Unavailable` until what is missing
+        was folded again.
         """
         remembered = dict(self._standing)
-        rows = await connection.fetch("select name, position from projections where state = 'live'")
-        stored = {row["name"]: row["position"] for row in rows}
-        if any(standing.position > stored[name] for name, standing in remembered.items()):
-            self._doubted = True
-            self._hurry.set()
+        stored = {s.name: s for s in await postgres_projections.live(connection)}
+        for name, held in remembered.items():
+            found = stored[name]
+            if (found.version, found.epoch) != (held.version, held.epoch) or found.position < held.position:
+                self._doubted = True
+                self._hurry.set()
         if self._doubted:
-            raise Unavailable("PostgreSQL came back from a crash: its projections are being caught up")
+            raise Unavailable("the projections are not as they were: PostgreSQL crashed, or another version is read")
 
     # The loop
 
