@@ -99,7 +99,7 @@ async def check_verify(database: Database, history: list[Sent], data: st.DataObj
         for verified in await asyncio.gather(*verifying):
             assert verified.live == verified.rebuilt, verified.name
         reached = await redecide(database, str(uuid4()), lambda step: None, accept=False)
-        assert reached == (len(before) + len(during), [], True)
+        assert reached == (len(before) + len(during), 0, [], True)
         await live.append(after)
         await live.folded()
     async with tables(database) as found:
