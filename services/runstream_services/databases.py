@@ -14,10 +14,11 @@ import asyncpg
 import structlog
 
 from runstream_schemas.errors import StartupError, Unavailable
+from runstream_services.account import postgres_account
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.postgres import Database, translated
 from runstream_services.adapters.postgres_schema import migrate
-from runstream_services.data_directory import DataDirectory, DirectoryInUse, postgres_account, socket_directory
+from runstream_services.data_directory import DataDirectory, DirectoryInUse, socket_directory
 from runstream_services.embedded_postgres import DATABASE, PORT, SUPERUSER, EmbeddedPostgres
 from runstream_services.settings import Settings
 

@@ -18,26 +18,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from runstream_schemas.errors import StartupError
+from runstream_services.account import Account, give, let_in, postgres_account
 from runstream_services.data_directory import (
     MARKER,
     SOCKET_NAME,
-    Account,
     DataDirectory,
-    give,
-    let_in,
-    postgres_account,
     postgres_binaries,
     postgres_processes,
     socket_directory,
     sync_directory,
 )
-from runstream_services.postgres_output import read_lines, recovers_from_crash
+from runstream_services.postgres_output import PRIVATE, cut_log, read_lines, recovers_from_crash
 
 MAJOR_VERSION: Final = "18"
 DATABASE: Final = "runstream"
@@ -74,9 +70,6 @@ SETTINGS: Final[dict[str, str]] = {
     "timezone": "UTC",
 }
 
-#: The log is cut when it is longer; the part before is kept once, so that both take at most about twice this.
-LOG_LIMIT_BYTES: Final = 10 * 1024 * 1024
-
 #: Starting takes as long as crash recovery takes, while PostgreSQL writes a line at least this often.
 SILENCE_S: Final = 300.0
 REPORT_AFTER_S: Final = 1.0  # a start that takes longer tells what PostgreSQL says meanwhile
@@ -85,7 +78,6 @@ ORPHAN_GRACE_S: Final = 20.0
 VANISH_S: Final = 15.0
 STOP_VANISH_S: Final = 0.25  # after the time that a stop was given; nothing is lost, the next start recovers
 DEATH_POLL_S: Final = 0.1
-_PRIVATE: Final = partial(os.open, mode=0o600)  # opens a file that may hold what was logged
 
 #: PostgreSQL is started again this often in a row, after longer and longer pauses, unless it lived for STEADY_S. They
 #: tell one that cannot live (a bad disk, a damaged file) from one that something kills now and then.
@@ -335,7 +327,7 @@ class EmbeddedPostgres:
     ) -> subprocess.Popen[bytes]:
         uid, gid = (-1, -1) if self._account.is_ours else (self._account.uid, self._account.gid)
         cut_log(self._directory.postgres_log)
-        with open(self._directory.postgres_log, "ab", opener=_PRIVATE) as log:
+        with open(self._directory.postgres_log, "ab", opener=PRIVATE) as log:
             self._log_start = log.seek(0, os.SEEK_END)
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _LAUNCHER]
@@ -403,16 +395,3 @@ def _lock_file(pgdata: Path) -> list[str]:
     with contextlib.suppress(OSError):
         return [line.strip() for line in (pgdata / "postmaster.pid").read_text(errors="replace").split("\n")]
     return []
-
-
-def cut_log(log: Path) -> None:
-    """Move a log that has grown too long to ``<log>.1``, over the one before.
-
-    Copied and cut, because PostgreSQL keeps the file open (for appending, so that it goes on at the new end). What it
-    writes between the two steps is lost.
-    """
-    if not log.exists() or log.stat().st_size <= LOG_LIMIT_BYTES:
-        return
-    with contextlib.suppress(OSError), log.open("rb") as full, open(f"{log}.1", "wb", opener=_PRIVATE) as kept:
-        shutil.copyfileobj(full, kept)  # if the disk is full, room is worth more than old lines
-    os.truncate(log, 0)

@@ -1,14 +1,23 @@
-"""What PostgreSQL wrote to its log, read back."""
+"""PostgreSQL's log: read back, and kept short."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+#: The log is cut when it is longer; the part before is kept once, so that both take at most about twice this.
+LOG_LIMIT_BYTES: Final = 10 * 1024 * 1024
 
 #: At most so much is read at once.
 READ_BYTES: Final = 10 << 20
 TAIL_BYTES: Final = 256 << 10
+
+#: Opens a file that may hold what was logged.
+PRIVATE: Final = partial(os.open, mode=0o600)
 
 
 def read_lines(log: Path, position: int) -> tuple[list[str], int]:
@@ -33,3 +42,16 @@ def recovers_from_crash(log: Path) -> bool:
         if line.endswith("all server processes terminated; reinitializing"):
             return True
     return False
+
+
+def cut_log(log: Path) -> None:
+    """Move a log that has grown too long to ``<log>.1``, over the one before.
+
+    Copied and cut, because PostgreSQL keeps the file open (for appending, so that it goes on at the new end). What it
+    writes between the two steps is lost.
+    """
+    if not log.exists() or log.stat().st_size <= LOG_LIMIT_BYTES:
+        return
+    with contextlib.suppress(OSError), log.open("rb") as full, open(f"{log}.1", "wb", opener=PRIVATE) as kept:
+        shutil.copyfileobj(full, kept)  # if the disk is full, room is worth more than old lines
+    os.truncate(log, 0)

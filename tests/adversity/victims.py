@@ -15,7 +15,8 @@ from typing import Any, Final
 import httpx
 import psutil  # type: ignore[import-untyped]
 
-from runstream_services.data_directory import postgres_account, postgres_processes, socket_directory
+from runstream_services.account import postgres_account
+from runstream_services.data_directory import postgres_processes, socket_directory
 from tests.server import Server
 
 RECOVERY_S: Final = 90.0

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import asyncpg
 
-from runstream_services.data_directory import postgres_account, socket_directory
+from runstream_services.account import postgres_account
+from runstream_services.data_directory import socket_directory
 from tests.e2e.client import run_script
 from tests.server import Server
 

@@ -14,16 +14,10 @@ from pathlib import Path
 import pytest
 
 from runstream_schemas.errors import StartupError
+from runstream_services import account as account_module
 from runstream_services import data_directory
-from runstream_services.data_directory import (
-    Account,
-    DataDirectory,
-    first_closed,
-    let_in,
-    postgres_account,
-    postgres_binaries,
-    socket_directory,
-)
+from runstream_services.account import Account, first_closed, let_in, postgres_account
+from runstream_services.data_directory import DataDirectory, postgres_binaries, socket_directory
 
 NOBODY = Account("nobody", 65534, 65534)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a second account to let in")
@@ -146,14 +140,14 @@ def test_root_serves_a_users_directory_as_that_user_and_gives_its_own_away(place
     (restored / "base" / "1").write_text("")
     (restored / "elsewhere").symlink_to("/etc/passwd")
     account = postgres_account(restored)
-    assert account.name == data_directory.SYSTEM_USER
+    assert account.name == account_module.SYSTEM_USER
     assert {path.lstat().st_uid for path in [restored, *restored.rglob("*")]} == {account.uid}
     assert Path("/etc/passwd").stat().st_uid == 0, "links are not followed"
 
 
 @as_root
 def test_a_system_user_that_cannot_be_made_is_a_startup_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_directory, "SYSTEM_USER", "not:a:user")
+    monkeypatch.setattr(account_module, "SYSTEM_USER", "not:a:user")
     with pytest.raises(StartupError, match=r"not:a:user.*refuses to run as root.*useradd"):
         postgres_account(place / "postgres")
 

@@ -21,15 +21,13 @@ import asyncpg
 import pytest
 
 from runstream_schemas.errors import StartupError
-from runstream_services import embedded_postgres
+from runstream_services import embedded_postgres, postgres_output
+from runstream_services.account import SYSTEM_USER, Account, postgres_account
 from runstream_services.data_directory import (
     MARKER,
     SOCKET_NAME,
-    SYSTEM_USER,
-    Account,
     DataDirectory,
     by_command_line,
-    postgres_account,
     postgres_binaries,
     postgres_processes,
 )
@@ -285,7 +283,7 @@ async def test_a_stop_ends_a_server_that_does_not_listen(data: Path, monkeypatch
 
 
 async def test_the_log_is_bounded(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_postgres, "LOG_LIMIT_BYTES", 50_000)
+    monkeypatch.setattr(postgres_output, "LOG_LIMIT_BYTES", 50_000)
     log, before = data / "postgres.log", data / "postgres.log.1"
     async with serving(data) as server:
         supervision = asyncio.create_task(server.supervise())

@@ -13,13 +13,14 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import Row
 from runstream_schemas.errors import CheckpointMoved, StartupError, UnknownEventType
 from runstream_schemas.events import Event, ExperimentEnsured, ExperimentTagSet, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
-from runstream_services.adapters import postgres_projections
+from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database, Pool
 from runstream_services.gateway.service import Gateway
 from runstream_services.projector import rebuild, service
@@ -213,7 +214,10 @@ async def newer_event(database: Database) -> Sent:
 
 async def test_an_unknown_event_is_passed_over_live_and_stops_a_rebuild(database: Database) -> None:
     await newer_event(database)
-    await fold(database)
+    postgres_log._say_left_out.cache_clear()
+    with capture_logs() as said:
+        await fold(database)
+    assert [entry.get("type") for entry in said] == ["RunForked"]
     async with tables(database) as found:
         assert await found.connection.fetchval("select count(*) from parked_events") == 0
         run = await found.run("r0")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 import msgspec
+import structlog
 import zstandard
 
 from runstream_projections.projection import Statement, together
@@ -20,6 +22,8 @@ from runstream_schemas.errors import LogCorrupt, OriginMoved, Undecodable, Unkno
 from runstream_schemas.positions import Head, Origin
 from runstream_services.adapters.postgres_projections import LEASE_S
 from runstream_services.ports import Delivery, Numbered, Recorded, Unreadable
+
+log = structlog.get_logger()
 
 _APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 15))})"
 _encode: Final = msgspec.json.Encoder().encode
@@ -245,6 +249,12 @@ def header_of(row: asyncpg.Record, payload: bytes) -> Envelope:
     )
 
 
+@lru_cache(maxsize=100)
+def _say_left_out(kind: str, version: int) -> None:
+    """Once for each: a newer release writes to this log."""
+    log.warning("events that this release does not know are left out", type=kind, version=version)
+
+
 def recorded(row: asyncpg.Record, *, strict: bool = False) -> Recorded | None:
     """Return the event of a row of the log, None where this release cannot know it.
 
@@ -259,6 +269,7 @@ def recorded(row: asyncpg.Record, *, strict: bool = False) -> Recorded | None:
         if strict:
             raise type(error)(f"position {row['position']}: {error}") from error
         if isinstance(error, UnknownEventType):
+            _say_left_out(row["type"], row["version"])
             return None
         reason = str(error)
     except LogCorrupt as error:
