@@ -19,7 +19,7 @@ from runstream_services.adapters.postgres import Database, Line
 from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
-from runstream_services.ports import Delivery, Outcome
+from runstream_services.ports import Delivery, Outcome, memory_bytes
 from runstream_services.projector.core import Coalescing
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.service import Projector
@@ -69,7 +69,8 @@ class Pipeline:
     def delivery(self, sent: Sent) -> Delivery:
         """The event as the bus would deliver it, with an outcome to wait for."""
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        return Delivery(next(self._offsets), sent.envelope, sent.event, outcome)
+        size = memory_bytes(sent.envelope, sent.event)
+        return Delivery(next(self._offsets), sent.envelope, sent.event, outcome, size)
 
     async def append(self, batch: Sequence[Sent]) -> list[Outcome]:
         """Append a batch and return what became of each event."""

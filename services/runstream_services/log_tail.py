@@ -7,16 +7,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from runstream_services.ports import Recorded, memory_bytes
+from runstream_services.ports import Recorded
 
 #: Above either bound the oldest events are forgotten: a projector that is further behind reads the database. Bytes are
 #: those that events take in memory, ten times their text where it is short.
 MAX_EVENTS: Final = 10_000
-MAX_BYTES: Final = 64 << 20
+MAX_BYTES: Final = 48 << 20
 
 #: What a reader takes at once. That there is so much is worth telling a reader that waits for more.
 CHANGE_EVENTS: Final = 5_000
-CHANGE_BYTES: Final = 32 << 20
+CHANGE_BYTES: Final = 24 << 20
 
 
 class LogTail:
@@ -24,7 +24,6 @@ class LogTail:
 
     def __init__(self) -> None:
         self._events: deque[Recorded] = deque()
-        self._sizes: deque[int] = deque()
         self._bytes = 0
         self.head = 0
         #: Called when the window holds a whole change: to gather longer would only push its beginning out.
@@ -39,10 +38,8 @@ class LogTail:
         # those whose append was in doubt).
         if self._events and events[0].position != self._events[-1].position + 1:
             self._clear()
-        sizes = [memory_bytes(e.envelope, e.event) for e in events]
         self._events.extend(events)
-        self._sizes.extend(sizes)
-        self._bytes += sum(sizes)
+        self._bytes += sum([e.size for e in events])
         while len(self._events) > MAX_EVENTS or self._bytes > MAX_BYTES:
             self._forget_first()
         self.reach(events[-1].position)
@@ -71,10 +68,11 @@ class LogTail:
         taken: list[Recorded] = []
         size = 0
         for at in range(start, min(len(events), start + limit)):
-            size += self._sizes[at]
+            event = events[at]
+            size += event.size
             if taken and size > max_bytes:
                 break
-            taken.append(events[at])
+            taken.append(event)
         return taken
 
     def forget_through(self, position: int) -> None:
@@ -85,12 +83,10 @@ class LogTail:
             self._forget_first()
 
     def _forget_first(self) -> None:
-        self._events.popleft()
-        self._bytes -= self._sizes.popleft()
+        self._bytes -= self._events.popleft().size
 
     def _clear(self) -> None:
         self._events.clear()
-        self._sizes.clear()
         self._bytes = 0
 
     async def wait_past(self, position: int, timeout_s: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from runstream_projections.decisions import Decision
@@ -43,13 +43,15 @@ class Delivery:
     """An event on its way from a bus to the log.
 
     ``offset`` is its place at its origin. ``event`` is the decoded payload where the sender is in this process, so
-    that nobody decodes it twice. ``outcome`` is resolved for a sender that waits in this process.
+    that nobody decodes it twice. ``outcome`` is resolved for a sender that waits in this process. ``size`` is what
+    :func:`memory_bytes` says of it.
     """
 
     offset: int
     envelope: Envelope
     event: Event
     outcome: Future[Outcome] | None = None
+    size: int = 0
 
 
 class Unreadable(Event, frozen=True):
@@ -63,14 +65,15 @@ class Unreadable(Event, frozen=True):
 class Recorded:
     """An event of the log, decoded, or :class:`Unreadable` in its place.
 
-    ``decision`` is None where it must be looked up.
+    ``decision`` is None where it must be looked up. ``size`` is what :func:`memory_bytes` says of it, where it is kept.
     """
 
     position: int
     envelope: Envelope
     event: Event
     decision: Decision | None = None
-    released: bool = field(default=False)  # deciding it released earlier, waiting events
+    released: bool = False  # deciding it released earlier, waiting events
+    size: int = 0
 
 
 class Numbered(NamedTuple):

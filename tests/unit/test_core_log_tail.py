@@ -20,7 +20,11 @@ from tests.sent import Sent, event_id
 
 def events(*positions: int, size: int = 0) -> list[Recorded]:
     event = RunLogged(tags={"n": "x" * size})
-    return [Recorded(at, Sent(event_id(at), "run/r", event).envelope, event) for at in positions]
+    envelopes = [Sent(event_id(at), "run/r", event).envelope for at in positions]
+    return [
+        Recorded(at, envelope, event, size=memory_bytes(envelope, event))
+        for at, envelope in zip(positions, envelopes, strict=True)
+    ]
 
 
 def positions(tail: LogTail, after: int, limit: int = 100, max_bytes: int = 1 << 20) -> list[int] | None:

@@ -21,7 +21,7 @@ class InProcessBus:
 
     def __init__(self, boot_id: str, *, max_events: int = 10_000, max_bytes: int = 128 << 20) -> None:
         self.origin = Origin(f"embedded/{boot_id}", 0)
-        self._queue: deque[tuple[Delivery, int]] = deque()
+        self._queue: deque[Delivery] = deque()
         self._bytes = 0
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -46,7 +46,7 @@ class InProcessBus:
             )
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Outcome] = loop.create_future()
-        self._queue.append((Delivery(self._next_offset, envelope, event, outcome), size))
+        self._queue.append(Delivery(self._next_offset, envelope, event, outcome, size))
         self._next_offset += 1
         self._bytes += size
         self._wake()
@@ -66,8 +66,8 @@ class InProcessBus:
         taken: list[Delivery] = []
         payloads = 0
         while self._queue and len(taken) < max_events and (not taken or payloads < max_bytes):
-            delivery, size = self._queue.popleft()
-            self._bytes -= size
+            delivery = self._queue.popleft()
+            self._bytes -= delivery.size
             payloads += len(delivery.envelope.payload)
             taken.append(delivery)
         return taken

@@ -139,8 +139,8 @@ class LogWriter:
         recorded = []
         for position, delivery in enumerate(deliveries, before.position + 1):
             decision = draft.decisions.get(position, ACCEPTED)
-            event = Recorded(position, delivery.envelope, delivery.event, decision, position in draft.releases)
-            recorded.append(event)
+            released = position in draft.releases
+            recorded.append(Recorded(position, delivery.envelope, delivery.event, decision, released, delivery.size))
             if delivery.outcome is not None and not delivery.outcome.done():
                 delivery.outcome.set_result(Outcome(position, decision))
         self._tail.extend(recorded)
