@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +16,13 @@ from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import prepare
 from runstream_services.embedded_postgres import EmbeddedPostgres
 from tests.server import Server
+
+
+def pytest_configure() -> None:
+    """Servers leave signals ignored that are: below nohup, and in the background of a script. Here they stop by them."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
