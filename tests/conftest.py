@@ -19,7 +19,7 @@ from tests.server import Server
 
 
 def pytest_configure() -> None:
-    """Servers leave signals ignored that are, as below nohup or in a script's background; tests stop them by signals."""
+    """Servers leave ignored what is ignored, as below nohup or in a script; tests stop them by signals."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, handler)
