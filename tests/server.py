@@ -6,13 +6,14 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+
+from tests.command import RUNSTREAM
 
 READY_S = 60.0
 
@@ -54,7 +55,7 @@ class Server:
 
     def launch(self) -> None:
         """Start without waiting."""
-        command = [str(Path(sys.executable).parent / "runstream"), "up", "--data", str(self.data)]
+        command = [RUNSTREAM, "up", "--data", str(self.data)]
         with self.output.open("ab") as output:
             self._from = output.tell()
             self._process = subprocess.Popen(

@@ -196,24 +196,25 @@ def _progress() -> Iterator[Callable[[RebuildProgress], None]]:
         yield show
 
 
+class _Stderr:
+    """stderr; where nobody takes a line, or a full disk does not, the server goes on without."""
+
+    def write(self, text: str) -> None:
+        """Write, if that is possible."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush, if that is possible."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+_STDERR: Final = _Stderr()
+
+
 def _say(line: str) -> None:
-    """A line on stderr; where nobody takes it, or a full disk does not, the server goes on without."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
-
-
-class _Log:
-    """What structlog writes to."""
-
-    def __init__(self, *names: str) -> None:
-        pass
-
-    def msg(self, line: str) -> None:
-        """Write a line."""
-        _say(line)
-
-    debug = info = warning = error = critical = exception = fatal = msg
+    print(line, file=_STDERR, flush=True)
 
 
 def _refuse(why: str) -> None:
@@ -230,5 +231,5 @@ def _log_to_stderr(level: str) -> None:
             structlog.dev.ConsoleRenderer(colors=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=_Log,
+        logger_factory=structlog.PrintLoggerFactory(_STDERR),  # type: ignore[arg-type]  # written to, no more
     )

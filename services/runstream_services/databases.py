@@ -130,26 +130,26 @@ async def database_for_command(settings: Settings, report: Callable[[str], None]
     if settings.database_url is None and not (settings.data / "postgres").is_dir():
         raise StartupError(f"there is no Runstream database in {settings.data.resolve()}: name it with --data")
     try:
-        async with database_of(settings, report) as (database, _):
-            await _find_log(database)
-            with _explained(database), translated("working on the database"):  # it may end under any statement
-                yield database
+        async with database_of(settings, report) as (database, _), _with_log(database):
+            yield database
     except DirectoryInUse:
         pgdata = settings.data.resolve() / "postgres"
         socket = socket_directory(pgdata, postgres_account(pgdata))
         database = Database({"host": str(socket), "port": PORT, "user": SUPERUSER, "database": DATABASE})
-        await _find_log(database)
-        with translated("working on the database"):
+        async with _with_log(database):
             yield database
 
 
-async def _find_log(database: Database) -> None:
-    with _explained(database):
+@asynccontextmanager
+async def _with_log(database: Database) -> AsyncIterator[None]:
+    """A database that holds a log, and what goes wrong with it in our terms: it may end under any statement."""
+    with _explained(database), translated("working on the database"):
         connection = await database.connect(service=False)
         try:
             found = await connection.fetchval("select to_regclass('log_head') is not null")
         finally:
             await connection.close()
-    if not found:
-        where = f"the database {database.place}" if database.is_given else "the data directory"
-        raise StartupError(f"{where} holds no log that this role may see: `runstream up` makes one")
+        if not found:
+            where = f"the database {database.place}" if database.is_given else "the data directory"
+            raise StartupError(f"{where} holds no log that this role may see: `runstream up` makes one")
+        yield

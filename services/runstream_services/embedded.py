@@ -112,9 +112,6 @@ class Node:
             compactor = tasks.create_task(self.compactor.run())
             try:
                 await self._ensure_default_experiment()
-                for line in self._lines:
-                    await line.opened("connecting to PostgreSQL")
-                await self.pool.open()
                 yield
             finally:
                 leases.cancel()

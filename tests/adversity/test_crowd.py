@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.adversity.victims import Victim, until
+from tests.command import RUNSTREAM
 
 FILES = 160
 
@@ -20,8 +21,7 @@ FILES = 160
 @pytest.mark.timeout(120)
 def test_clients_that_take_all_files_do_not_keep_the_server_from_postgresql(place: Path) -> None:
     victim = Victim(place / "data")
-    runstream = Path(sys.executable).parent / "runstream"
-    up = f"ulimit -n {FILES}; exec {runstream} up --data {victim.data} --port {victim.port}"
+    up = f"ulimit -n {FILES}; exec {RUNSTREAM} up --data {victim.data} --port {victim.port}"
     with subprocess.Popen(["/bin/sh", "-c", up], stdout=subprocess.PIPE) as process, contextlib.ExitStack() as crowd:
         try:
             assert process.stdout is not None
@@ -32,9 +32,7 @@ def test_clients_that_take_all_files_do_not_keep_the_server_from_postgresql(plac
             for _ in range(2 * FILES):
                 crowd.enter_context(socket.create_connection(("127.0.0.1", int(victim.port)), timeout=10))
             until(lambda: open_files(process.pid) <= FILES - 10, "files are left")
-            for backend in victim.backends():
-                if "idle" in "".join(backend.cmdline()):
-                    backend.kill()
+            victim.strike("backend", random.Random(1))  # and PostgreSQL ends the connections of all others
 
             def answers() -> bool:
                 written = client.post("/runs/set-tag", json={"run_id": run_id, "key": "a", "value": "b"})

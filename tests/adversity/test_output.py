@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.adversity.victims import Victim, until
-
-RUNSTREAM = str(Path(sys.executable).parent / "runstream")
+from tests.command import RUNSTREAM
 
 
 @pytest.mark.timeout(120)

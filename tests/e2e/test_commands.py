@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
@@ -14,18 +13,8 @@ import pytest
 
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
+from tests.command import RUNSTREAM, runstream
 from tests.server import Server
-
-RUNSTREAM = str(Path(sys.executable).parent / "runstream")
-
-
-def runstream(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """(exit status, standard output, standard error) of a command."""
-    done = subprocess.run(
-        [RUNSTREAM, *arguments],
-        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
 
 
 def on_a_terminal(*arguments: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +18,9 @@ from runstream_services.adapters.postgres import Database
 from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import prepare
 from runstream_services.embedded_postgres import EmbeddedPostgres
+from tests.command import runstream
+from tests.pipeline import eventually
 from tests.server import Server
-
-RUNSTREAM = str(Path(sys.executable).parent / "runstream")
 
 
 class Own:
@@ -37,6 +35,13 @@ class Own:
         for statement in statements:
             await connection.execute(statement)
         await connection.close()
+
+    async def backends(self, database: str) -> dict[int, str]:
+        """The last statement of each connection to a database."""
+        connection = await asyncpg.connect(**self.arguments)
+        rows = await connection.fetch("select pid, query from pg_stat_activity where datname = $1", database)
+        await connection.close()
+        return {row["pid"]: row["query"] for row in rows}
 
     def execute(self, *statements: str) -> None:
         asyncio.run(self.run(*statements))
@@ -59,15 +64,9 @@ def database(own: Own) -> Iterator[str]:
     own.execute(f"drop database {name} with (force)")
 
 
-def run(*command: str) -> tuple[int, str, str]:
-    """(exit status, standard output, standard error) of a command."""
-    done = subprocess.run([RUNSTREAM, *command], check=False, capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout, done.stderr
-
-
 def refusal(url: str, *command: str) -> str:
     """What a command says that cannot use its database: one sentence, status 1 or 2, and no traceback."""
-    status, said, complaint = run(*(command or ("up", "--port", "0")), "--database-url", url)
+    status, said, complaint = runstream(*(command or ("up", "--port", "0")), "--database-url", url)
     assert status in (1, 2), complaint
     assert said == ""
     assert len(complaint.splitlines()) == 1, complaint
@@ -163,7 +162,7 @@ def test_a_role_that_may_only_read_cannot_verify(own: Own, database: str, tmp_pa
         pass
     own.execute("create role reader login", "grant pg_read_all_data to reader")
     try:
-        status, said, complaint = run("verify", "runs", "--database-url", own.url(database, "reader"))
+        status, said, complaint = runstream("verify", "runs", "--database-url", own.url(database, "reader"))
         assert (status, said) == (1, "log: 1 events, chain intact\n")
         assert "permission denied" in complaint
         assert complaint.count("\n") == 1
@@ -171,11 +170,17 @@ def test_a_role_that_may_only_read_cannot_verify(own: Own, database: str, tmp_pa
         own.execute("drop role reader")
 
 
-def test_a_start_that_waits_for_another_server_can_be_stopped(own: Own, database: str, tmp_path: Path) -> None:
+async def test_a_start_that_waits_for_another_server_can_be_stopped(own: Own, database: str, tmp_path: Path) -> None:
     with Server(tmp_path / "none", "--database-url", own.url(database)):
         second = Server(tmp_path / "second", "--database-url", own.url(database))
+        first_ones = await own.backends(database)
         second.launch()
-        time.sleep(1)  # it waits for the lease, of which it says nothing
+
+        async def is_refused_the_lease() -> bool:
+            found = await own.backends(database)
+            return any(found[pid].startswith("ROLLBACK") for pid in found.keys() - first_ones.keys())
+
+        await eventually("the second server tries to take the lease", is_refused_the_lease)
         began = time.monotonic()
         assert second.stop() == 0
         assert time.monotonic() - began < 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -195,13 +194,6 @@ class Line:
             self._lock.release()
             raise
 
-    async def opened(self, doing: str) -> bool:
-        """Open the connection beforehand, and tell whether that was possible; else it is tried when it is needed."""
-        with contextlib.suppress(Unavailable):
-            async with self.use(doing):
-                return True
-        return False
-
     async def _open(self, doing: str) -> asyncpg.Connection:
         connection = await self._database.connect(
             service=self._service, durable=self._durable, statement_s=self._database.statement_s
@@ -278,14 +270,6 @@ class Pool:
             async with line.use(doing) as connection:
                 yield connection
         finally:
-            self._free.put_nowait(line)
-
-    async def open(self) -> None:
-        """Open the connections that there can be: later on, clients may have taken all files of this process."""
-        opened = [line for line in self._lines if await line.opened("connecting to PostgreSQL")]
-        rest = [line for line in self._lines if line not in opened]
-        self._free = asyncio.LifoQueue()
-        for line in (*rest, *opened):  # the last is lent first
             self._free.put_nowait(line)
 
     async def close(self) -> None:

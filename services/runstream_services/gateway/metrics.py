@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -28,8 +29,18 @@ MORE: Final = 4
 
 #: What is asked for in one answer is read in parts of so many points, and sent part by part.
 PART_POINTS: Final = 50_000
+ALL_POINTS: Final = 1 << 62
 
-After = tuple[int, int, float] | None
+Point = tuple[int, int, float]
+
+
+class _Part(NamedTuple):
+    """Points of a history as JSON, between the brackets of their list; the last of them, and if more follow it."""
+
+    json: bytes
+    points: int
+    last: Point | None
+    more: bool
 
 
 async def get_history(gateway: Gateway, request: Request) -> Answer:
@@ -38,49 +49,35 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
     A page ends with a point, and the next begins after it, so that points that arrive meanwhile shift nothing.
     """
     asked = requests_runs.parse_get_metric_history(request.query)
-    left = asked.max_results
-    points, more = await _read(gateway, asked, _after(asked.page_token), left)
-    if not len(points.values):
+    left = asked.max_results or ALL_POINTS
+    part = await _read(gateway, asked, _after(asked.page_token), left)
+    if not part.points:
         return Answer(render.EMPTY)
-    if left is not None:
-        left -= len(points.values)
-    begin = b'{"metrics":[' + _rendered(asked.metric_key, points)
-    if not more or left == 0:
-        return Answer(begin + _end(points, more))
-    return Answer(begin, rest=_rest(gateway, asked, points, left))
+    begin = b'{"metrics":[' + part.json
+    if not part.more or part.points == left:
+        return Answer(begin + _end(part))
+    return Answer(begin, rest=_rest(gateway, asked, part, left - part.points))
 
 
-async def _rest(gateway: Gateway, asked: GetMetricHistory, points: Points, left: int | None) -> AsyncIterator[bytes]:
-    """The parts after ``points``, the first. Where one cannot be read the answer breaks off, and clients see that."""
-    more = True
-    while more and left != 0:
-        points, more = await _read(gateway, asked, _last(points), left)
-        if left is not None:
-            left -= len(points.values)
-        yield b"," + _rendered(asked.metric_key, points)
-    yield _end(points, more)
+async def _rest(gateway: Gateway, asked: GetMetricHistory, part: _Part, left: int) -> AsyncIterator[bytes]:
+    """The parts after the first one. Where one cannot be read the answer breaks off, and clients see that."""
+    while part.more and left:
+        part = await _read(gateway, asked, part.last, left)
+        left -= part.points
+        yield b"," + part.json
+    yield _end(part)
 
 
-def _last(points: Points) -> tuple[int, int, float]:
-    return int(points.timestamps[-1]), int(points.steps[-1]), float(points.values[-1])
-
-
-def _end(points: Points, more: bool) -> bytes:
-    if not more:
+def _end(part: _Part) -> bytes:
+    if part.last is None or not part.more:
         return b"]}"
-    timestamp, step, value = _last(points)
+    timestamp, step, value = part.last
     return b'],"next_page_token":' + render.dump(page_token([timestamp, step, value.hex()])) + b"}"
 
 
-def _rendered(key: str, points: Points) -> bytes:
-    """Points as JSON, between the brackets of their list."""
-    columns = points.steps.tolist(), points.timestamps.tolist(), points.values.tolist()
-    return render.dump(render.history(key, *columns))[1:-1]
-
-
-async def _read(gateway: Gateway, asked: GetMetricHistory, after: After, left: int | None) -> tuple[Points, bool]:
-    """The next points of a part, ``left`` at the most, and whether there are more behind them."""
-    size = PART_POINTS if left is None else min(left, PART_POINTS)
+async def _read(gateway: Gateway, asked: GetMetricHistory, after: Point | None, left: int) -> _Part:
+    """The next part, of ``left`` points at the most."""
+    size = min(left, PART_POINTS)
     least = INT64_MIN if after is None else after[0]
     budget = size + SPARE_POINTS
     while True:
@@ -93,27 +90,32 @@ async def _read(gateway: Gateway, asked: GetMetricHistory, after: After, left: i
             budget,
         )
         chunks = [row["data"] for row in rows]
-        complete_below = rows[0]["complete_below"] if rows else None
-        if sum(map(len, chunks)) <= INLINE_BYTES:
-            points = _known(chunks, complete_below, asked.metric_key, after)
-        else:
-            points = await asyncio.to_thread(_known, chunks, complete_below, asked.metric_key, after)
-        if complete_below is None or len(points.values) > size:
-            return points.take(slice(0, size)), len(points.values) > size
+        call = partial(_part, chunks, rows[0]["complete_below"] if rows else None, asked.metric_key, after, size)
+        part = call() if sum(map(len, chunks)) <= INLINE_BYTES else await asyncio.to_thread(call)
+        if part is not None:
+            return part
         budget *= MORE
 
 
-def _known(chunks: Sequence[bytes], complete_below: int | None, key: str, after: After) -> Points:
-    """The points after ``after`` as far as the chunks hold them all."""
+def _part(
+    chunks: Sequence[bytes], complete_below: int | None, key: str, after: Point | None, size: int
+) -> _Part | None:
+    """The ``size`` points after ``after``; None where the chunks do not hold all of them and the one behind them."""
     points = history([decode(data) for data in chunks], key)
     if after is not None:
         points = points.take(slice(_index_after(points, after), None))
     if complete_below is not None:
         points = points.take(slice(0, np.searchsorted(points.timestamps, complete_below, "left")))
-    return points
+        if len(points.values) <= size:
+            return None
+    page = points.take(slice(0, size))
+    steps, timestamps, values = page.steps.tolist(), page.timestamps.tolist(), page.values.tolist()
+    last = (timestamps[-1], steps[-1], values[-1]) if values else None
+    json = render.dump(render.history(key, steps, timestamps, values))[1:-1]
+    return _Part(json, len(values), last, len(points.values) > size)
 
 
-def _index_after(points: Points, after: tuple[int, int, float]) -> int:
+def _index_after(points: Points, after: Point) -> int:
     """The index of the first point greater than ``after``, in the order of (timestamp, step, value), NaN last."""
     timestamp, step, value = after
     low, high = (
@@ -125,7 +127,7 @@ def _index_after(points: Points, after: tuple[int, int, float]) -> int:
     return int(first + np.searchsorted(points.values[first:last], value, "right"))
 
 
-def _after(token: str | None) -> After:
+def _after(token: str | None) -> Point | None:
     if not token:
         return None
     match read_token(token):

@@ -68,11 +68,10 @@ class Compactor:
             try:
                 await self._round()
                 pause_s = LOOK_S
-            except (Conflict, asyncpg.UndefinedTableError) as error:  # another version is read now, the old one dropped
-                log.debug("compaction starts over", reason=str(error), retry_in_s=pause_s)
-                self._looked_at, pause_s = None, min(2 * pause_s, LONGEST_PAUSE_S)
-            except Transient as error:
-                log.warning("compaction starts over", reason=str(error), retry_in_s=pause_s)
+            except (Transient, Conflict, asyncpg.UndefinedTableError) as error:
+                # It is routine that another version is read now, and the old one dropped.
+                say = log.warning if isinstance(error, Transient) else log.debug
+                say("compaction starts over", reason=str(error), retry_in_s=pause_s)
                 self._looked_at, pause_s = None, min(2 * pause_s, LONGEST_PAUSE_S)
             except Exception as error:  # whatever it is: the server goes on, and so do other runs
                 log.error("compaction failed", reason=repr(error), exc_info=not isinstance(error, RunstreamError))
