@@ -1,0 +1,1 @@
+"""Searching runs and experiments: filter text -> syntax tree -> SQL."""
