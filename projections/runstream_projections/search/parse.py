@@ -153,6 +153,8 @@ def _value(token: Token, kind: Kind, field: Field) -> float | str:
         raise invalid(
             f"Expected numeric value type for {field.entity} {field.key!r} at column {column}. Found {token}."
         )
+    if field.entity == "metric":
+        return float(token)
     try:
         return int(token)
     except ValueError:
