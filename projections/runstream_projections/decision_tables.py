@@ -83,6 +83,9 @@ select r.run_id, r.experiment_id, r.deleted, r.lifecycle_at, e.name, e.deleted, 
   from decision_runs_vN r join decision_experiments_vN e using (experiment_id)
  where r.run_id = any($1::text[])"""
 
+#: Arguments: run ids. The experiment of each that was created; it never changes.
+EXPERIMENTS_OF_RUNS: Final = "select run_id, experiment_id from decision_runs_vN where run_id = any($1::text[])"
+
 #: Arguments: experiment ids, names, ids of ensuring events. The last column is the ensuring event or null.
 EXPERIMENTS: Final = """
 select e.experiment_id, e.name, e.deleted, e.lifecycle_at, null::uuid

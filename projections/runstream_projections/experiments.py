@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from runstream_projections.artifact_uri import around_run_id, artifact_root
 from runstream_projections.projection import Batch, Projection, Statement
 from runstream_schemas.events import (
     EXPERIMENT_EVENTS,
@@ -31,11 +32,12 @@ def fold(batch: Batch, suffix: str) -> list[Statement]:
     created: dict[int, tuple[object, ...]] = {}
     changes: dict[int, _Change] = {}
     tags: dict[tuple[int, str], str | None] = {}
-    for position, _, event, result in batch.of(*EXPERIMENT_EVENTS):
+    for position, _, event, result, _ in batch.of(*EXPERIMENT_EVENTS):
         if isinstance(event, ExperimentCreated | ExperimentEnsured):
             assert result is not None
             location = event.artifact_location if isinstance(event, ExperimentCreated) else None
-            row = (result, event.name, location, False, position, event.created_at, event.created_at)
+            around = around_run_id(artifact_root(result, location))
+            row = (result, event.name, location, *around, False, position, event.created_at, event.created_at)
             created.setdefault(result, row)
             if isinstance(event, ExperimentCreated):
                 tags.update({(result, key): value for key, value in event.tags.items()})
@@ -58,9 +60,10 @@ def _created(rows: dict[int, tuple[object, ...]], suffix: str) -> list[Statement
         return []
     sql = (
         f"insert into experiments{suffix} "
-        "(experiment_id, name, artifact_location, deleted, lifecycle_at, creation_time, last_update_time) "
-        "select * from unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::bigint[], "
-        "$7::bigint[]) on conflict (experiment_id) do nothing"  # an experiment that was ensured may exist
+        "(experiment_id, name, artifact_location, artifact_prefix, artifact_suffix, deleted, lifecycle_at, "
+        "creation_time, last_update_time) select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], "
+        "$5::text[], $6::boolean[], $7::bigint[], $8::bigint[], $9::bigint[]) "
+        "on conflict (experiment_id) do nothing"  # an experiment that was ensured may exist
     )
     return [Statement(sql, tuple(map(list, zip(*rows.values(), strict=True))))]
 
@@ -116,7 +119,7 @@ def content(suffix: str) -> str:
 
 EXPERIMENTS: Final = Projection(
     name="experiments",
-    revision=1,
+    revision=2,
     handles=frozenset(EXPERIMENT_EVENTS),
     tables=("experiments", "experiment_tags"),
     fold=fold,

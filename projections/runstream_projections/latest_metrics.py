@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from runstream_projections.chunk import Chunk, Integers
+from runstream_projections.documents import document, metric_json
 from runstream_projections.metric_points import from_columns
 from runstream_projections.projection import Batch, Projection, Statement, columns, texts
 from runstream_schemas.columns import MetricColumns
@@ -71,37 +72,52 @@ def _latest_of_series(chunk: Chunk) -> Integers:
 
 
 def fold(batch: Batch, suffix: str) -> list[Statement]:
-    """Upsert the latest point of each run and key in the batch."""
+    """Upsert the latest point of each run and key in the batch, and the documents of those runs."""
     runs: list[str] = []
+    experiments: list[int] = []
     rows: list[Latest] = []
     for run_id, (_, chunk) in sorted(batch.chunks.items()):
         found = sorted(latest(chunk, batch.metrics[run_id][1]), key=lambda row: row[0])
         runs += [run_id] * len(found)
+        experiments += [batch.experiments[run_id]] * len(found)
         rows += found
     if not rows:
         return []
     keys, values, steps, timestamps = map(list, zip(*rows, strict=True))
     sql = (
-        f"insert into latest_metrics{suffix} as l (run_id, key, value, step, timestamp) "
-        f"select * from {columns('text', 'text', 'float8', 'bigint', 'bigint')} "
+        f"insert into latest_metrics{suffix} as l (run_id, key, value, step, timestamp, experiment_id) "
+        f"select * from {columns('text', 'text', 'float8', 'bigint', 'bigint', 'bigint')} "
         "on conflict (run_id, key) do update "
         "set value = excluded.value, step = excluded.step, timestamp = excluded.timestamp "
         "where (l.step, l.timestamp, case when l.value = 'NaN' then 0 else l.value end) "
         "< (excluded.step, excluded.timestamp, case when excluded.value = 'NaN' then 0 else excluded.value end)"
     )
-    return [Statement(sql, (texts(runs), texts(keys), values, steps, timestamps))]
+    upsert = Statement(sql, (texts(runs), texts(keys), values, steps, timestamps, experiments))
+    return [upsert, _documents(list(batch.chunks), suffix)]
+
+
+def _documents(runs: list[str], suffix: str) -> Statement:
+    """Make the documents of ``runs`` anew; one that is null stays so: the run is wide."""
+    made = document(f"latest_metrics{suffix}", "t.run_id", metric_json("x"), "0")
+    sql = (
+        f"insert into metric_documents{suffix} (run_id, document) select t.run_id, {made} "
+        f"from unnest($1::text[]) as t (run_id) left join metric_documents{suffix} d using (run_id) "
+        "where d.run_id is null or d.document is not null "
+        "on conflict (run_id) do update set document = excluded.document"
+    )
+    return Statement(sql, (sorted(runs),))
 
 
 def content(suffix: str) -> str:
-    """Every latest value."""
+    """Every latest value; documents say nothing that these do not."""
     return f"select * from latest_metrics{suffix} order by run_id, key"
 
 
 LATEST_METRICS: Final = Projection(
     name="latest_metrics",
-    revision=1,
+    revision=2,
     handles=frozenset({RunLogged}),
-    tables=("latest_metrics",),
+    tables=("latest_metrics", "metric_documents"),
     fold=fold,
     content=content,
 )

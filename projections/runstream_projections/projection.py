@@ -29,13 +29,15 @@ _PARAMETER: Final = re.compile(r"\$(\d+)")
 class Effective(NamedTuple):
     """An event that takes effect: at its own position, or at that of the event it waited for.
 
-    ``result`` is what its decision gave (an experiment id), None where a decision gives nothing.
+    ``result`` is what its decision gave (an experiment id), None where a decision gives nothing. ``experiment_id`` is
+    the experiment of a run's event.
     """
 
     position: int
     stream: str
     event: Event
     result: int | None = None
+    experiment_id: int | None = None
 
     @property
     def run_id(self) -> str:
@@ -103,13 +105,19 @@ class Batch:
     def metrics(self) -> dict[str, tuple[int, list[MetricColumns]]]:
         """The metric columns of each run's log calls in log order, with the position of the last of them."""
         by_run: dict[str, tuple[int, list[MetricColumns]]] = {}
-        for position, stream, event, _ in self.events:
+        for position, stream, event, *_ in self.events:
             if type(event) is RunLogged and event.metrics is not None:
                 known = by_run.get(stream)
                 calls = known[1] if known else []
                 calls.append(event.metrics)
                 by_run[stream] = (position, calls)
         return {run_of(stream): found for stream, found in by_run.items()}
+
+    @cached_property
+    def experiments(self) -> dict[str, int]:
+        """The experiment of each run that something happens to."""
+        of_stream = {e.stream: e.experiment_id for e in self.events if e.experiment_id is not None}
+        return {run_of(stream): number for stream, number in of_stream.items()}
 
     @cached_property
     def chunks(self) -> dict[str, tuple[int, Chunk]]:

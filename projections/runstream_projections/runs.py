@@ -1,92 +1,131 @@
-"""The ``runs`` projection: what ``runs/get`` shows as ``info``."""
+"""The ``runs`` projection: what a run is now, but for its metrics: info, params and tags, and their documents."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
+from runstream_projections import params, tags
 from runstream_projections.decisions import RUN_NAME_TAG
-from runstream_projections.projection import Batch, Projection, Statement
-from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunUpdated
-
-HANDLES: Final = (RunCreated, RunUpdated, RunDeleted, RunRestored, RunLogged)
+from runstream_projections.documents import document, pair_json, pairs_document
+from runstream_projections.projection import Batch, Effective, Projection, Statement
+from runstream_schemas.events import RUN_EVENTS, RunCreated, RunDeleted, RunLogged, RunRestored, RunUpdated
 
 
 @dataclass(slots=True)
-class _Change:
+class _Run:
+    """What a batch does to one run; ``created`` is where it begins in it, and then all that it has is known."""
+
+    created: Effective | None = None
     name: str | None = None
     status: str | None = None
     end_time: int | None = None
     deleted: bool | None = None
     lifecycle_at: int | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str | None] = field(default_factory=dict)
 
 
 def fold(batch: Batch, suffix: str) -> list[Statement]:
-    """Insert what was created, then apply what changed, each run once."""
-    created: dict[str, tuple[object, ...]] = {}
-    changes: dict[str, _Change] = {}
-    for effective in batch.of(*HANDLES):
-        position, _, event, result = effective
-        run_id = effective.run_id
-        if isinstance(event, RunCreated):
-            experiment_id = result if result is not None else event.experiment_id
-            created[run_id] = (
-                run_id, experiment_id, event.name, event.user_id, "RUNNING", event.start_time, None, False, position,
-            )  # fmt: skip
-            continue
-        if isinstance(event, RunLogged) and RUN_NAME_TAG not in event.tags:
-            continue
-        change = changes.setdefault(run_id, _Change())
-        if isinstance(event, RunLogged):
-            change.name = event.tags[RUN_NAME_TAG]
-        elif isinstance(event, RunUpdated):
-            change.name = event.name or change.name
-            change.status = event.status or change.status
-            change.end_time = event.end_time if event.end_time is not None else change.end_time
-        else:
-            change.deleted, change.lifecycle_at = isinstance(event, RunDeleted), position
-    return [*_created(created, suffix), *_changed(changes, suffix)]
+    """Change the rows of params and tags, then the runs and the documents of their rows, each run once."""
+    events = list(batch.of(*RUN_EVENTS))
+    runs: dict[str, _Run] = {}
+    for effective in events:
+        _change(runs.setdefault(effective.run_id, _Run()), effective)
+    return [
+        *params.insert(events, suffix),
+        *tags.change(events, suffix),
+        *_created({run_id: run for run_id, run in runs.items() if run.created is not None}, suffix),
+        *_changed({run_id: run for run_id, run in runs.items() if run.created is None}, suffix),
+    ]
 
 
-def _created(rows: dict[str, tuple[object, ...]], suffix: str) -> list[Statement]:
-    if not rows:
+def _change(run: _Run, effective: Effective) -> None:
+    event = effective.event
+    run.tags.update(tags.set_by(effective))
+    if isinstance(event, RunLogged):
+        run.params = event.params | run.params  # the first of equal keys stays
+        run.name = event.tags.get(RUN_NAME_TAG, run.name)
+    elif isinstance(event, RunCreated):
+        run.created = effective
+        run.name, run.status, run.deleted, run.lifecycle_at = event.name, "RUNNING", False, effective.position
+    elif isinstance(event, RunUpdated):
+        run.name = event.name or run.name
+        run.status = event.status or run.status
+        run.end_time = event.end_time if event.end_time is not None else run.end_time
+    elif isinstance(event, RunDeleted | RunRestored):
+        run.deleted, run.lifecycle_at = isinstance(event, RunDeleted), effective.position
+
+
+def _created(runs: dict[str, _Run], suffix: str) -> list[Statement]:
+    if not runs:
         return []
+    rows: list[tuple[object, ...]] = []
+    for run_id, run in runs.items():
+        assert run.created is not None
+        event = run.created.event
+        assert isinstance(event, RunCreated)
+        known = {key: value for key, value in run.tags.items() if value is not None}
+        rows.append(
+            (
+                run_id, run.created.experiment_id, run.name, event.user_id, run.status, event.start_time, run.end_time,
+                run.deleted, run.lifecycle_at, pairs_document(run.params), pairs_document(known),
+            )
+        )  # fmt: skip
     sql = (
-        f"insert into runs{suffix} "
-        "(run_id, experiment_id, name, user_id, status, start_time, end_time, deleted, lifecycle_at) "
-        "select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[], "
-        "$7::bigint[], $8::boolean[], $9::bigint[])"
+        f"insert into runs{suffix} (run_id, experiment_id, name, user_id, status, start_time, end_time, deleted, "
+        "lifecycle_at, params, tags) select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], "
+        "$5::text[], $6::bigint[], $7::bigint[], $8::boolean[], $9::bigint[], $10::text[], $11::text[])"
     )
-    return [Statement(sql, tuple(map(list, zip(*rows.values(), strict=True))))]
+    return [Statement(sql, tuple(map(list, zip(*rows, strict=True))))]
 
 
-def _changed(changes: dict[str, _Change], suffix: str) -> list[Statement]:
-    if not changes:
+def _changed(runs: dict[str, _Run], suffix: str) -> list[Statement]:
+    """A document that is null stays so: the run is wide."""
+    if not runs:
         return []
+    made = {
+        name: f"case when t.{name} and r.{name} is not null "
+        f"then {document(name + suffix, 't.run_id', pair_json('x'), 'length(x.value)')} else r.{name} end"
+        for name in ("params", "tags")
+    }
     sql = (
         f"update runs{suffix} r set name = coalesce(t.name, r.name), status = coalesce(t.status, r.status), "
         "end_time = coalesce(t.end_time, r.end_time), deleted = coalesce(t.deleted, r.deleted), "
-        "lifecycle_at = coalesce(t.lifecycle_at, r.lifecycle_at) "
-        "from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::bigint[]) "
-        "as t (run_id, name, status, end_time, deleted, lifecycle_at) where r.run_id = t.run_id"
+        f"lifecycle_at = coalesce(t.lifecycle_at, r.lifecycle_at), params = {made['params']}, tags = {made['tags']} "
+        "from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::bigint[], $7::boolean[], "
+        "$8::boolean[]) as t (run_id, name, status, end_time, deleted, lifecycle_at, params, tags) "
+        "where r.run_id = t.run_id"
     )
-    values = changes.values()
-    columns = (
-        list(changes),
-        [c.name for c in values],
-        [c.status for c in values],
-        [c.end_time for c in values],
-        [c.deleted for c in values],
-        [c.lifecycle_at for c in values],
+    values = runs.values()
+    arguments = (
+        list(runs),
+        [r.name for r in values],
+        [r.status for r in values],
+        [r.end_time for r in values],
+        [r.deleted for r in values],
+        [r.lifecycle_at for r in values],
+        [bool(r.params) for r in values],
+        [bool(r.tags) for r in values],
     )
-    return [Statement(sql, columns)]
+    return [Statement(sql, arguments)]
 
 
 def content(suffix: str) -> str:
-    """Every run."""
-    return f"select * from runs{suffix} order by run_id"
+    """Every run, param and tag; documents say nothing that these do not."""
+    return (
+        "select 0 as part, run_id, name, user_id, status, experiment_id, start_time, end_time, deleted, lifecycle_at "
+        f"from runs{suffix} union all select 1, run_id, key, value, null, experiment_id, null, null, null, null "
+        f"from params{suffix} union all select 2, run_id, key, value, null, experiment_id, null, null, null, null "
+        f"from tags{suffix} order by 1, 2, 3"
+    )
 
 
 RUNS: Final = Projection(
-    name="runs", revision=1, handles=frozenset(HANDLES), tables=("runs",), fold=fold, content=content
+    name="runs",
+    revision=2,
+    handles=frozenset(RUN_EVENTS),
+    tables=("runs", "params", "tags"),
+    fold=fold,
+    content=content,
 )

@@ -32,7 +32,7 @@ from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import PATIENCE_S, database_of, prepare
 from runstream_services.gateway.app import build
 from runstream_services.gateway.one_write import OneWriteProtocol
-from runstream_services.gateway.service import Gateway
+from runstream_services.gateway.service import READER_SETTINGS, Gateway
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
 from runstream_services.projector.compactor import Compactor
@@ -98,7 +98,7 @@ class Node:
             compact, self.owner, lambda: self.projector.standing(METRIC_BLOCKS.name), time.monotonic
         )
         self.projector = Projector(fold, self.tail, self.owner, by_force=alone, on_tail_row=self.compactor.added)
-        self.pool = Pool(database, READERS, on_open=self.projector.confirm)
+        self.pool = Pool(database, READERS, on_open=self.projector.confirm, settings=READER_SETTINGS)
         self.gateway = Gateway(self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom)
 
     @asynccontextmanager

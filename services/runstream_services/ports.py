@@ -66,6 +66,7 @@ class Recorded:
     """An event of the log, decoded, or :class:`Unreadable` in its place.
 
     ``decision`` is None where it must be looked up. ``size`` is what :func:`memory_bytes` says of it, where it is kept.
+    ``experiment_id`` is the experiment of a run's event that was accepted.
     """
 
     position: int
@@ -74,6 +75,7 @@ class Recorded:
     decision: Decision | None = None
     released: bool = False  # deciding it released earlier, waiting events
     size: int = 0
+    experiment_id: int | None = None
 
 
 class Numbered(NamedTuple):
@@ -86,9 +88,13 @@ class Numbered(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """Decisions for events that are about to be appended, and the rows that store them."""
+    """Decisions for events that are about to be appended, and the rows that store them.
+
+    ``experiments`` has an entry for each event: the experiment of its run, None where it is of none that exists.
+    """
 
     decisions: dict[int, Decision]
+    experiments: list[int | None]
     releases: frozenset[int]
     statements: Sequence[Statement]
     token: object

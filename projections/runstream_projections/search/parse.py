@@ -1,29 +1,46 @@
-"""Filter text to a syntax tree, or a refusal that names the column of the mistake."""
+"""Filter and order text to syntax, or a refusal that names the column of the mistake."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any, Final
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Term
+from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Order, Term
 from runstream_projections.search.terms import Dialect, Entity, Kind
-from runstream_schemas.errors import invalid
+from runstream_schemas.errors import RequestError, invalid
 
-#: A filter of more characters, comparisons or nested parentheses than anybody writes.
+#: A filter of more characters, comparisons, strings in a list or nested parentheses than anybody writes.
 MAX_CHARACTERS: Final = 100_000
 MAX_COMPARISONS: Final = 200
 MAX_LIST: Final = 10_000
 MAX_DEPTH: Final = 50
 
+#: Fields that results are ordered by.
+MAX_ORDERS: Final = 20
+
 _GRAMMAR: Final = (resources.files(__package__) / "filter.lark").read_text(encoding="utf-8")
-_parser: Final = Lark(_GRAMMAR, parser="lalr", lexer="contextual", propagate_positions=True)
+_parser: Final = Lark(
+    _GRAMMAR,
+    parser="lalr",
+    lexer="contextual",
+    propagate_positions=True,
+    start=["filter", "order"],
+    maybe_placeholders=False,
+)
+_NESTING: Final = re.compile(
+    r"'(?:''|\\'|[^'])*'|\"(?:\"\"|\\\"|[^\"])*\"|`[^`]*`|[()]|\b(?:NOT|AND|OR)\b", re.IGNORECASE
+)
+
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,100}")
 
 _NAMES: Final = {
     "OPERATOR": "=, !=, >, >=, <, <=, LIKE, ILIKE",
+    "DIRECTION": "ASC or DESC",
     "IDENTIFIER": "a field such as metrics.loss",
     "NUMBER": "a number",
     "STRING": "a quoted string",
@@ -53,27 +70,68 @@ def parse_filter(text: str, dialect: Dialect) -> Term | None:
         raise invalid(f"Invalid filter: {len(text)} characters, over the limit of {MAX_CHARACTERS}.")
     _check_depth(text)
     try:
-        tree = _parser.parse(text)
+        tree = _parser.parse(text, start="filter")
     except UnexpectedInput as error:
-        raise _refused(text, error) from None
-    term = _Reader(dialect).term(tree.children[0])
-    return term
+        raise _refused("filter", text, error) from None
+    [term] = tree.children
+    assert isinstance(term, Tree)
+    return _Reader(dialect).term(term)
+
+
+def parse_order(clauses: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
+    """Return what results are ordered by, given as MLflow's ``order_by``; each field at most once.
+
+    Raises 400 INVALID_PARAMETER_VALUE with the clause and the column, from 1, of what is wrong.
+    """
+    if len(clauses) > MAX_ORDERS:
+        raise invalid(f"Invalid order_by: {len(clauses)} clauses, over the limit of {MAX_ORDERS}.")
+    orders = tuple(_order(text, dialect) for text in clauses)
+    first = {order.field: order for order in reversed(orders)}
+    if len(first) < len(orders) and not dialect.repeats:
+        raise invalid(f"`order_by` contains duplicate fields: {list(clauses)}.")
+    return tuple(order for order in orders if first[order.field] is order)
+
+
+def _order(text: str, dialect: Dialect) -> Order:
+    if len(text) > MAX_CHARACTERS:
+        raise invalid(f"Invalid order_by: {len(text)} characters, over the limit of {MAX_CHARACTERS}.")
+    try:
+        name, *direction = map(str, _parser.parse(text, start="order").children)
+    except UnexpectedInput as error:
+        raise _refused("order_by", text, error) from None
+    written = name
+    for quote in ("`", '"'):  # an order's quotes may hold the entity too
+        inner = _unquoted(written, quote)
+        if "." in inner and quote not in inner:
+            written = inner
+    entity, field, _ = _field(written, len(text) - len(text.lstrip()) + 1, dialect)
+    if entity.name not in dialect.ordered:
+        raise invalid(f"Invalid order_by entity: {entity.name}; there are {', '.join(dialect.ordered)}.")
+    return Order(field, not direction or direction[0].upper() == "ASC")
 
 
 def _check_depth(text: str) -> None:
-    depth = 0
-    for found in re.finditer(r"'(?:''|\\'|[^'])*'|\"(?:\"\"|\\\"|[^\"])*\"|`[^`]*`|[()]|\bNOT\b", text, re.IGNORECASE):
-        depth += {"(": 1, ")": -1}.get(found[0], 0)
-        if depth > MAX_DEPTH:
-            raise invalid(f"Invalid filter at column {found.start() + 1}: over {MAX_DEPTH} nested parentheses.")
+    """Refuse what would nest too deeply; a NOT nests what follows it, up to a parenthesis that closes or an AND, OR."""
+    depth = negations = 0
+    for found in _NESTING.finditer(text):
+        mark = found[0].upper()
+        if mark == "NOT":
+            negations += 1
+        elif mark in ("(", ")"):
+            depth += 1 if mark == "(" else -1
+        elif mark in ("AND", "OR"):
+            negations = 0
+        if depth + negations > MAX_DEPTH:
+            raise invalid(f"Invalid filter at column {found.start() + 1}: nested deeper than {MAX_DEPTH}.")
 
 
-def _refused(text: str, error: UnexpectedInput) -> Exception:
-    column = error.pos_in_stream + 1 if error.pos_in_stream is not None and error.pos_in_stream >= 0 else len(text) + 1
+def _refused(what: str, text: str, error: UnexpectedInput) -> RequestError:
+    position = error.pos_in_stream or 0
+    column = position + 1 if position >= 0 else len(text) + 1
     expected = getattr(error, "accepts", None) or getattr(error, "allowed", None) or getattr(error, "expected", None)
     wanted = " or ".join(sorted({_NAMES.get(name, name) for name in expected or ()}))
     found = repr(text[column - 1 : column + 19]) if column <= len(text) else "the end"
-    return invalid(f"Invalid filter at column {column}: expected {wanted}, found {found}.")
+    return invalid(f"Invalid {what} at column {column}: expected {wanted}, found {found}.")
 
 
 class _Reader:
@@ -102,21 +160,29 @@ class _Reader:
         if self._comparisons > MAX_COMPARISONS:
             raise invalid(f"Invalid filter at column {column}: over {MAX_COMPARISONS} comparisons.")
         entity, field, kind = _field(str(token), column, self._dialect)
-        value: Any = None
-        if form == "compared":
-            operator = children[1].upper()
-            value = children[2]
-        elif form in _LIST_OPERATORS:
-            operator = _LIST_OPERATORS[form]
-            value = tuple(str(string)[1:-1] for string in children[1].children)
-        else:
-            operator = _PRESENCE[form]
+        operator = _operator(form, children, self._dialect)
         if operator not in kind.operators:
             shown = ", ".join(kind.operators)
-            raise invalid(f"Invalid comparator '{operator}' at column {column}: {entity.name} {field.key!r} takes {shown}.")
+            raise invalid(
+                f"Invalid comparator '{operator}' at column {column}: {entity.name} {field.key!r} takes {shown}."
+            )
+        value: Any = None
         if form == "compared":
-            value = _value(value, kind, field)
+            value = _value(children[2], kind, field)
+        elif form in _LIST_OPERATORS:
+            value = tuple(str(string)[1:-1] for string in children[1].children)
+            if len(value) > MAX_LIST:
+                raise invalid(f"Invalid filter at column {column}: over {MAX_LIST} strings in a list.")
+            if kind.holds == "id":
+                value = tuple(_id(text, column) for text in value)
         return Comparison(field, operator, value, column)
+
+
+def _operator(form: str, children: list[Any], dialect: Dialect) -> str:
+    if form == "compared":
+        written: str = str(children[1])
+        return written.upper() if dialect.keywords_in_any_case else written
+    return _LIST_OPERATORS.get(form) or _PRESENCE[form]
 
 
 def _field(text: str, column: int, dialect: Dialect) -> tuple[Entity, Field, Kind]:
@@ -141,14 +207,21 @@ def _unquoted(text: str, quote: str) -> str:
     return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == quote else text
 
 
-def _value(token: Token, kind: Kind, field: Field) -> float | str:
+def _id(text: str, column: int) -> int:
+    if _INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
+        return int(text)
+    raise invalid(f"Invalid ID {text[:40]!r} at column {column}: it must be an integer of 64 bits.")
+
+
+def _value(token: Token, kind: Kind, field: Field) -> float | str | tuple[int, ...]:
     column = (token.start_pos or 0) + 1
-    if kind.holds == "text":
+    if kind.holds in ("text", "id"):
         if token.type != "STRING":
             raise invalid(
                 f"Expected a quoted string value for {field.entity} {field.key!r} at column {column}, got {token}."
             )
-        return str(token)[1:-1]
+        inner = str(token)[1:-1]
+        return (_id(inner, column),) if kind.holds == "id" else inner
     if token.type != "NUMBER":
         raise invalid(
             f"Expected numeric value type for {field.entity} {field.key!r} at column {column}. Found {token}."
@@ -159,5 +232,6 @@ def _value(token: Token, kind: Kind, field: Field) -> float | str:
         return int(token)
     except ValueError:
         if kind.holds == "integer":
-            raise invalid(f"Expected an integer for {field.entity} {field.key!r} at column {column}. Found {token}.") from None
+            message = f"Expected an integer for {field.entity} {field.key!r} at column {column}. Found {token}."
+            raise invalid(message) from None
         return float(token)

@@ -21,7 +21,7 @@ class Comparison(NamedTuple):
 
     field: Field
     operator: str
-    value: float | str | tuple[str, ...] | None
+    value: float | str | tuple[str, ...] | tuple[int, ...] | None
     column: int
 
 

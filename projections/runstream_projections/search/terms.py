@@ -1,4 +1,4 @@
-"""Which fields there are in a filter of runs, and of experiments, and what each can be compared with (MLflow's rules)."""
+"""Which fields a filter of runs or experiments can name, and what each can be compared with (MLflow's rules)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _PRESENCE: Final = ("IS NULL", "IS NOT NULL")
 
 
 class Kind(NamedTuple):
-    """What a field holds: ``number`` (a double), ``integer`` or ``text``, and the operators that take it."""
+    """What a field holds, and the operators that take it; ``id`` is an integer that is written as a text."""
 
-    holds: Literal["number", "integer", "text"]
+    holds: Literal["number", "integer", "text", "id"]
     operators: tuple[str, ...]
 
 
@@ -22,7 +22,7 @@ NUMBER: Final = Kind("number", NUMERIC_OPERATORS)
 INTEGER: Final = Kind("integer", NUMERIC_OPERATORS)
 TEXT: Final = Kind("text", _TEXT_OPERATORS)
 TEXT_OR_LIST: Final = Kind("text", (*_TEXT_OPERATORS, *_LISTS))
-ID: Final = Kind("text", ("=", "!=", *_LISTS))
+ID: Final = Kind("id", ("=", "!=", *_LISTS))
 TEXT_OR_NOTHING: Final = Kind("text", (*_TEXT_OPERATORS, *_LISTS, *_PRESENCE))
 
 
@@ -35,9 +35,15 @@ class Entity(NamedTuple):
 
 
 class Dialect(NamedTuple):
-    """What a filter can speak of: entities by every name that they have; a bare key is a key of ``attribute``."""
+    """What a filter can speak of: entities by every name that they have; a bare key is a key of ``attribute``.
+
+    ``ordered`` are the entities that results can be ordered by, ``repeats`` whether a field may be given again there
+    (it orders nothing more). LIKE and ILIKE may be in lower case where ``keywords_in_any_case``.
+    """
 
     entities: Mapping[str, Entity]
+    ordered: tuple[str, ...]
+    repeats: bool
     keywords_in_any_case: bool
 
 
@@ -72,13 +78,18 @@ RUNS: Final = Dialect(
         **dict.fromkeys(("attribute", "attributes", "attr", "run"), _RUN),
         **dict.fromkeys(("dataset", "datasets"), _DATASET),
     },
+    ordered=("attribute", "metric", "parameter", "tag"),
+    repeats=False,
     keywords_in_any_case=True,
 )
 
 _EXPERIMENT: Final = Entity(
     "attribute", {"name": TEXT, "experiment_id": ID, "creation_time": INTEGER, "last_update_time": INTEGER}
 )
+_EXPERIMENT_TAG: Final = Entity("tag", Kind("text", (*_TEXT_OPERATORS, *_PRESENCE)))
 EXPERIMENTS: Final = Dialect(
-    {"attribute": _EXPERIMENT, "tag": _TAG, "tags": _TAG},
+    {"attribute": _EXPERIMENT, "tag": _EXPERIMENT_TAG, "tags": _EXPERIMENT_TAG},
+    ordered=("attribute",),
+    repeats=True,
     keywords_in_any_case=False,
 )

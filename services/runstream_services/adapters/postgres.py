@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -84,13 +84,18 @@ class Database:
             return "of --database-url"
 
     async def connect(
-        self, *, service: bool = True, durable: bool = True, statement_s: float | None = None
+        self,
+        *,
+        service: bool = True,
+        durable: bool = True,
+        statement_s: float | None = None,
+        further: Mapping[str, str] | None = None,
     ) -> asyncpg.Connection:
         """Open a connection, as the service role unless the owner is asked for.
 
         ``durable=False`` is for projections: the log is the truth, so that their commits need no fsync. A statement
-        that takes longer than ``statement_s`` ends in a TimeoutError. Raises :class:`Unavailable` while the server is
-        away, :class:`StartupError` for a URL that is none.
+        that takes longer than ``statement_s`` ends in a TimeoutError. ``further`` are settings of the session.
+        Raises :class:`Unavailable` while the server is away, :class:`StartupError` for a URL that is none.
         """
         settings = {
             "search_path": SCHEMA,
@@ -98,6 +103,7 @@ class Database:
             "synchronous_commit": "on" if durable else "off",
             "timezone": "UTC",
             "jit": "off",
+            **(further or {}),
         }
         with translated("connecting to PostgreSQL"):
             try:
@@ -171,8 +177,10 @@ class Line:
         service: bool = True,
         durable: bool = True,
         on_open: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._database = database
+        self._settings = settings
         self._service = service
         self._durable = durable
         self._on_open = on_open
@@ -196,7 +204,10 @@ class Line:
 
     async def _open(self, doing: str) -> asyncpg.Connection:
         connection = await self._database.connect(
-            service=self._service, durable=self._durable, statement_s=self._database.statement_s
+            service=self._service,
+            durable=self._durable,
+            statement_s=self._database.statement_s,
+            further=self._settings,
         )
         try:
             if self._on_open is not None:
@@ -252,12 +263,19 @@ class _Loan:
 
 
 class Pool:
-    """A bounded set of lines for reads; a caller waits for a free one. ``on_open`` looks at each new connection."""
+    """A bounded set of lines for reads; a caller waits for a free one.
+
+    ``on_open`` looks at each new connection, ``settings`` are those of its session.
+    """
 
     def __init__(
-        self, database: Database, size: int, on_open: Callable[[asyncpg.Connection], Awaitable[None]] | None = None
+        self,
+        database: Database,
+        size: int,
+        on_open: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._lines = [Line(database, on_open=on_open) for _ in range(size)]
+        self._lines = [Line(database, on_open=on_open, settings=settings) for _ in range(size)]
         self._free: asyncio.LifoQueue[Line] = asyncio.LifoQueue()
         for line in self._lines:
             self._free.put_nowait(line)

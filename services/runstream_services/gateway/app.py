@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import experiments, metrics, probes, runs
+from runstream_services.gateway import experiments, metrics, probes, runs, search
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -13,8 +13,8 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/experiments/create", experiments.create),
     ("GET", "/experiments/get", experiments.get),
     ("GET", "/experiments/get-by-name", experiments.get_by_name),
-    ("POST", "/experiments/search", experiments.search),
-    ("GET", "/experiments/search", experiments.search_by_query),
+    ("POST", "/experiments/search", search.search_experiments),
+    ("GET", "/experiments/search", search.search_experiments_by_query),
     ("POST", "/experiments/update", experiments.update),
     ("POST", "/experiments/delete", experiments.delete),
     ("POST", "/experiments/restore", experiments.restore),
@@ -30,7 +30,7 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/runs/set-tag", runs.set_tag),
     ("POST", "/runs/delete-tag", runs.delete_tag),
     ("POST", "/runs/log-batch", runs.log_batch),
-    ("POST", "/runs/search", runs.search),
+    ("POST", "/runs/search", search.search_runs),
     ("GET", "/metrics/get-history", metrics.get_history),
 )
 

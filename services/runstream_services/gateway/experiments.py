@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from runstream_projections import reads
-from runstream_schemas.errors import invalid, missing
+from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS
+from runstream_schemas.errors import missing
 from runstream_schemas.events import (
     Event,
     ExperimentCreated,
@@ -17,12 +18,9 @@ from runstream_schemas.events import (
 )
 from runstream_services.gateway import render, requests_experiments, rules
 from runstream_services.gateway.http import Answer, Request
-from runstream_services.gateway.page_token import page_token, read_token
-from runstream_services.gateway.requests_experiments import SearchExperiments
 from runstream_services.gateway.service import Gateway
 
 DONE: Final = Answer(render.EMPTY)
-_DELETED: Final = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
 
 
 async def create(gateway: Gateway, request: Request) -> Answer:
@@ -38,7 +36,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
 async def get(gateway: Gateway, request: Request) -> Answer:
     """``experiments/get``: active or deleted."""
     number = requests_experiments.parse_get_experiment(request.query).experiment_id
-    rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_query, number)
+    rows = await gateway.fetch(EXPERIMENT_PROJECTIONS, reads.experiment_query, number)
     if not rows:
         raise missing(f"No Experiment with id={number} exists")
     return Answer(render.dump({"experiment": render.experiment(rows[0])}))
@@ -47,46 +45,10 @@ async def get(gateway: Gateway, request: Request) -> Answer:
 async def get_by_name(gateway: Gateway, request: Request) -> Answer:
     """``experiments/get-by-name``: active or deleted; the client takes this 404 for "none"."""
     name = requests_experiments.parse_get_experiment_by_name(request.query).experiment_name
-    rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_by_name_query, name)
+    rows = await gateway.fetch(EXPERIMENT_PROJECTIONS, reads.experiment_by_name_query, name)
     if not rows:
         raise missing(f"Could not find experiment with name '{name}'")
     return Answer(render.dump({"experiment": render.experiment(rows[0])}))
-
-
-async def search(gateway: Gateway, request: Request) -> Answer:
-    """``experiments/search`` by POST."""
-    return await _search(gateway, requests_experiments.parse_search_experiments(request.body))
-
-
-async def search_by_query(gateway: Gateway, request: Request) -> Answer:
-    """``experiments/search`` by GET, as the UI asks."""
-    return await _search(gateway, requests_experiments.parse_search_experiments_query(request.query))
-
-
-async def _search(gateway: Gateway, asked: SearchExperiments) -> Answer:
-    offset = _offset(asked.page_token)
-    rows = await gateway.fetch(
-        reads.EXPERIMENT_PROJECTIONS,
-        lambda suffixes: reads.experiments_page_query(
-            suffixes, [c.operator for c in asked.name_clauses], asked.order_by
-        ),
-        _DELETED[asked.view_type],
-        asked.max_results + 1,
-        offset,
-        *(clause.value for clause in asked.name_clauses),
-    )
-    page = rows[: asked.max_results]
-    body: dict[str, object] = {"experiments": [render.experiment(row) for row in page]} if page else {}
-    if len(rows) > len(page):
-        body["next_page_token"] = page_token([offset + len(page)])
-    return Answer(render.dump(body))
-
-
-def _offset(token: str | None) -> int:
-    match read_token(token) if token else [0]:
-        case [int(offset)] if 0 <= offset < 1 << 62:
-            return offset
-    raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave.")
 
 
 async def update(gateway: Gateway, request: Request) -> Answer:
@@ -113,7 +75,7 @@ async def set_tag(gateway: Gateway, request: Request) -> Answer:
     asked = requests_experiments.parse_set_experiment_tag(request.body)
     if asked.key.startswith(rules.CUSTOM_VIEW_PREFIX):
         # Calls at the same time may all find room for one more: the limit only keeps a page short.
-        rows = await gateway.fetch(reads.EXPERIMENT_PROJECTIONS, reads.experiment_query, asked.experiment_id)
+        rows = await gateway.fetch(EXPERIMENT_PROJECTIONS, reads.experiment_query, asked.experiment_id)
         keys = {key for row in rows for key in row["tag_keys"] or ()}
         if asked.key not in keys:
             rules.check_custom_views({asked.key, *keys})

@@ -16,7 +16,7 @@ def page_token(after: list[object]) -> str:
 
 
 def read_token(token: str) -> list[object]:
-    """Return what :func:`page_token` was given: integers, and strings that PostgreSQL can look for.
+    """Return what :func:`page_token` was given: nulls, integers, and strings that PostgreSQL can look for.
 
     Raises 400 for a token of another making.
     """
@@ -30,4 +30,4 @@ def read_token(token: str) -> list[object]:
 
 
 def _can_be_ours(part: object) -> bool:
-    return type(part) is int or (type(part) is str and "\0" not in part)
+    return part is None or type(part) is int or (type(part) is str and "\0" not in part)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import orjson
+
+from runstream_projections.artifact_uri import artifact_root, artifact_uri
 
 #: What a proto message without fields looks like.
 EMPTY = b"{}"
@@ -17,6 +17,11 @@ EMPTY = b"{}"
 def dump(body: object) -> bytes:
     """Return a body as JSON."""
     return orjson.dumps(body)
+
+
+def load(text: str) -> Any:
+    """Return what a JSON text says."""
+    return orjson.loads(text)
 
 
 def number(value: float) -> float | str:
@@ -38,23 +43,6 @@ def numbers(values: list[float]) -> list[float | str]:
 def pairs(keys: Iterable[str] | None, values: Iterable[str] | None) -> list[dict[str, str]]:
     """Params or tags."""
     return [{"key": key, "value": value} for key, value in zip(keys or (), values or (), strict=True)]
-
-
-def artifact_uri(root: str, run_id: str) -> str:
-    """Where a run's artifacts are: below its experiment's, before any query, as stock joins them."""
-    address = urlsplit(root)
-    end = f"{run_id}/artifacts"
-    path = posixpath.join(address.path, end)
-    if not address.scheme:
-        return posixpath.join(root, end)
-    if not address.path.startswith("/"):  # "file:here": putting the parts together again would make it absolute
-        return f"{address.scheme}:{urlunsplit(address._replace(scheme='', path=path))}"
-    return urlunsplit(address._replace(path=path))
-
-
-def artifact_root(experiment_id: int, location: str | None) -> str:
-    """Where an experiment's artifacts are: its own location, or the server's proxy."""
-    return location if location is not None else f"mlflow-artifacts:/{experiment_id}"
 
 
 def experiment(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import msgspec
 
-from runstream_schemas.errors import RequestError
+from runstream_projections.search.parse import parse_filter, parse_order
+from runstream_projections.search.syntax import Order, Term
+from runstream_projections.search.terms import EXPERIMENTS
 from runstream_services.gateway import rules
-from runstream_services.gateway.fields import Message, enum, int64, refused, required, text
+from runstream_services.gateway.fields import Message, enum, int64, required, text
 
 Query = Iterable[tuple[str, str]]
-
-#: What experiments can be ordered by.
-ORDER_ATTRIBUTES: Final = ("name", "experiment_id", "creation_time", "last_update_time")
-#: More conditions on one name, in more characters, than anybody has; keeps the query for them small.
-MAX_CLAUSES: Final = 100
-MAX_FILTER: Final = 100_000
 
 
 class CreateExperiment(msgspec.Struct, frozen=True):
@@ -41,23 +36,13 @@ class GetExperimentByName(msgspec.Struct, frozen=True):
     experiment_name: str
 
 
-class NameClause(NamedTuple):
-    """One condition on an experiment's name: ``operator`` is ``=``, ``!=``, ``LIKE`` or ``ILIKE``."""
-
-    operator: str
-    value: str
-
-
 class SearchExperiments(msgspec.Struct, frozen=True):
-    """``experiments/search``: experiments of a view (one of :data:`rules.VIEW_TYPES`) for which all clauses hold.
-
-    ``order_by`` are (attribute, ascending) pairs, most significant first; no two experiments are equal in it.
-    """
+    """``experiments/search``: experiments of a view (one of :data:`rules.VIEW_TYPES`), one page of them."""
 
     view_type: str
     max_results: int
-    name_clauses: list[NameClause]
-    order_by: list[tuple[str, bool]]
+    where: Term | None
+    orders: tuple[Order, ...]
     page_token: str | None
 
 
@@ -104,15 +89,6 @@ _SEARCH = Message(
     {"max_results": int64, "page_token": text, "filter": text, "view_type": enum(rules.VIEW_TYPES)},
     many={"order_by": text},
 )
-
-# An attribute, bare or quoted as stock allows it, with or without its entity.
-_ATTRIBUTE = r"(?:attribute\.)?(?P<quote>[`\"]?)(?P<attribute>{names})(?P=quote)"
-_CLAUSE = re.compile(
-    _ATTRIBUTE.format(names="name")
-    + r"\s*(?P<operator>!?=|(?<=\s)I?LIKE)\s*(?P<value>'(?:''|\\'|[^'])*'|\"(?:\"\"|\\\"|[^\"])*\")"
-)
-_AND = re.compile(r"\s*\bAND\b\s*", re.IGNORECASE)
-_ORDER = re.compile(_ATTRIBUTE.format(names="|".join(ORDER_ATTRIBUTES)) + r"(?:\s+(?P<way>(?i:ASC|DESC)))?")
 
 
 def parse_create_experiment(body: bytes) -> CreateExperiment:
@@ -198,53 +174,8 @@ def _search_of(got: dict[str, Any]) -> SearchExperiments:
     return SearchExperiments(
         # Stock reads an unset max_results as 0 and refuses it.
         max_results=rules.search_size(got.get("max_results") or 0),
-        name_clauses=name_clauses(got.get("filter") or ""),
-        order_by=experiment_order(got.get("order_by") or []),
+        where=parse_filter(got.get("filter") or "", EXPERIMENTS),
+        orders=parse_order(got.get("order_by") or [], EXPERIMENTS),
         view_type=got.get("view_type") or "ACTIVE_ONLY",
         page_token=got.get("page_token") or None,
     )
-
-
-def name_clauses(filter_string: str) -> list[NameClause]:
-    """The clauses of an experiments filter, none where it is empty; 400 for what this release cannot search by.
-
-    Read as stock reads it: operators in upper case, values in single or double quotes without any escape.
-    """
-    clauses: list[NameClause] = []
-    conditions = filter_string.strip()
-    at = 0
-    while at < len(conditions) or (filter_string and not clauses):
-        if clauses:
-            conjunction = _AND.match(conditions, at)
-            if conjunction is None:
-                raise _filter_error(filter_string, at)
-            at = conjunction.end()
-        clause = _CLAUSE.match(conditions, at)
-        if clause is None or len(clauses) == MAX_CLAUSES or len(conditions) > MAX_FILTER:
-            raise _filter_error(filter_string, at)
-        clauses.append(NameClause(clause["operator"], clause["value"][1:-1]))
-        at = clause.end()
-    return clauses
-
-
-def _filter_error(filter_string: str, at: int) -> RequestError:
-    why = (
-        f"not understood from character {at} on. Experiments are searched by name = 'x', name != 'x', name LIKE 'x' "
-        f"and name ILIKE 'x', joined by AND, {MAX_CLAUSES} at most; other clauses come with a later release."
-    )
-    return refused("filter", filter_string, why)
-
-
-def experiment_order(order_by: list[str]) -> list[tuple[str, bool]]:
-    """The (attribute, ascending) pairs of an ``order_by``, completed as stock does so that no two experiments tie."""
-    if not order_by:
-        return [("creation_time", False), ("experiment_id", True)]
-    ascending: dict[str, bool] = {}  # an attribute given again orders nothing more
-    for at, clause in enumerate(order_by):
-        found = _ORDER.fullmatch(clause)
-        if found is None:
-            why = f"expected one of {', '.join(ORDER_ATTRIBUTES)}, followed by ASC, DESC or nothing"
-            raise refused(f"order_by[{at}]", clause, why)
-        ascending.setdefault(found["attribute"], (found["way"] or "ASC").upper() == "ASC")
-    ascending.setdefault("experiment_id", False)
-    return list(ascending.items())

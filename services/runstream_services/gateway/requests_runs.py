@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from runstream_projections.search.parse import parse_filter, parse_order
+from runstream_projections.search.syntax import Order, Term
+from runstream_projections.search.terms import RUNS
 from runstream_schemas.errors import invalid
 from runstream_services.gateway import rules
 from runstream_services.gateway.fields import Message, enum, int32, int64, required, text
@@ -70,9 +73,11 @@ class DeleteTag(msgspec.Struct, frozen=True):
 class SearchRuns(msgspec.Struct, frozen=True):
     """``runs/search``. Without experiments nothing is found. ``view_type`` is one of :data:`rules.VIEW_TYPES`."""
 
-    experiment_ids: list[int]
+    experiment_ids: tuple[int, ...]
     view_type: str
     max_results: int
+    where: Term | None
+    orders: tuple[Order, ...]
     page_token: str | None
 
 
@@ -164,20 +169,17 @@ def parse_delete_tag(body: bytes) -> DeleteTag:
 
 
 def parse_search_runs(body: bytes) -> SearchRuns:
-    """The body of ``runs/search``; 400 for a filter or an order, which this release cannot search by."""
+    """The body of ``runs/search``."""
     got = _SEARCH.from_body(body)
     max_results = got.get("max_results")
     size = rules.search_size(DEFAULT_SEARCH_RESULTS if max_results is None else max_results)
-    for name in ("filter", "order_by"):
-        if got.get(name):
-            raise invalid(f"Parameter '{name}' of runs/search is not supported yet; it comes with a later release.")
+    ids = enumerate(got.get("experiment_ids") or [])
     return SearchRuns(
-        experiment_ids=[
-            rules.experiment_id(value, f"experiment_ids[{at}]")
-            for at, value in enumerate(got.get("experiment_ids") or [])
-        ],
+        experiment_ids=tuple(dict.fromkeys(rules.experiment_id(value, f"experiment_ids[{at}]") for at, value in ids)),
         view_type=got.get("run_view_type") or "ACTIVE_ONLY",
         max_results=size,
+        where=parse_filter(got.get("filter") or "", RUNS),
+        orders=parse_order(got.get("order_by") or [], RUNS),
         page_token=got.get("page_token") or None,
     )
 

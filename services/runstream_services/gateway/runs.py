@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from runstream_projections import reads
+from runstream_projections.suffixes import RUN_INFO_PROJECTIONS, RUN_PROJECTIONS
 from runstream_schemas.errors import RequestError, Transient, invalid, missing
 from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunRestored, RunTagDeleted, RunUpdated
 from runstream_schemas.ids import run_stream
 from runstream_services.gateway import render, requests_log, requests_runs
-from runstream_services.gateway.fields import INT64_MAX, INT64_MIN
 from runstream_services.gateway.http import Answer, Request
-from runstream_services.gateway.page_token import page_token, read_token
 from runstream_services.gateway.requests_log import LogBatch
 from runstream_services.gateway.run_names import run_name
 from runstream_services.gateway.service import Gateway
 
 DONE: Final = Answer(render.EMPTY)
-_DELETED: Final = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
 
 
 async def log_batch(gateway: Gateway, request: Request) -> Answer:
@@ -64,7 +62,7 @@ async def _with_logged_value(gateway: Gateway, call: LogBatch, error: RequestErr
         return error
     asked = dict(call.params)
     try:
-        rows = await gateway.fetch(("params",), reads.logged_params_query, call.run_id, list(asked))
+        rows = await gateway.fetch(("runs",), reads.logged_params_query, call.run_id, list(asked))
     except Transient:
         return error  # the refusal is certain; only the value that it should name is not at hand
     logged = {row["key"]: row["value"] for row in rows}
@@ -106,10 +104,10 @@ async def create(gateway: Gateway, request: Request) -> Answer:
 async def get(gateway: Gateway, request: Request) -> Answer:
     """``runs/get``: a run, active or deleted."""
     run_id = requests_runs.parse_get_run(request.query).run_id
-    rows = await gateway.fetch(reads.RUN_PROJECTIONS, reads.run_query, run_id)
+    rows = await gateway.fetch(RUN_PROJECTIONS, reads.run_query, run_id)
     if not rows:
         raise missing(f"Run with id={run_id} not found")
-    return Answer(render.dump({"run": render.run(rows[0])}))
+    return Answer(b'{"run":' + rows[0][0].encode() + b"}")
 
 
 async def update(gateway: Gateway, request: Request) -> Answer:
@@ -117,8 +115,8 @@ async def update(gateway: Gateway, request: Request) -> Answer:
     asked = requests_runs.parse_update_run(request.body)
     event = RunUpdated(status=asked.status, end_time=asked.end_time, name=asked.run_name)
     await gateway.write_run(asked.run_id, event)
-    rows = await gateway.fetch(reads.RUN_INFO_PROJECTIONS, reads.run_info_query, asked.run_id)
-    return Answer(render.dump({"run_info": render.run_info(rows[0])}))
+    rows = await gateway.fetch(RUN_INFO_PROJECTIONS, reads.run_info_query, asked.run_id)
+    return Answer(b'{"run_info":' + rows[0][0].encode() + b"}")
 
 
 async def delete(gateway: Gateway, request: Request) -> Answer:
@@ -138,34 +136,3 @@ async def delete_tag(gateway: Gateway, request: Request) -> Answer:
     asked = requests_runs.parse_delete_tag(request.body)
     await gateway.write_run(asked.run_id, RunTagDeleted(key=asked.key))
     return DONE
-
-
-async def search(gateway: Gateway, request: Request) -> Answer:
-    """``runs/search``: experiments' runs, newest first, in pages that writes do not shift."""
-    asked = requests_runs.parse_search_runs(request.body)
-    after = _after(asked.page_token)
-    if not asked.experiment_ids:
-        return DONE
-    rows = await gateway.fetch(
-        reads.RUN_PROJECTIONS,
-        reads.runs_page_query,
-        asked.experiment_ids,
-        _DELETED[asked.view_type],
-        *after,
-        asked.max_results + 1,
-    )
-    page = rows[: asked.max_results]
-    body: dict[str, object] = {"runs": [render.run(row) for row in page]} if page else {}
-    if len(rows) > len(page):
-        last = page[-1]
-        body["next_page_token"] = page_token([last["start_time"], last["run_id"]])
-    return Answer(render.dump(body))
-
-
-def _after(token: str | None) -> tuple[int | None, str | None]:
-    match read_token(token) if token else [None, None]:
-        case [None, None]:
-            return None, None
-        case [int(start_time), str(run_id)] if INT64_MIN <= start_time <= INT64_MAX:
-            return start_time, run_id
-    raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave.")

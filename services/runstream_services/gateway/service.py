@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
 
 from runstream_projections import decision_tables, reads
 from runstream_projections.projection import suffix_of
+from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS, Suffixes
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import RequestError, Transient, Unavailable, invalid, missing
@@ -25,8 +26,21 @@ from runstream_services.ports import Outcome, ReadSide, RunRegister
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
 DEADLINE_S: Final = 15.0
 
+#: How long one query of a read may take in PostgreSQL.
+QUERY_S: Final = 10
+
+#: Settings of the connections that reads use. A plan is made for each query's own values: the best depends on them.
+READER_SETTINGS: Final = {
+    "statement_timeout": f"{QUERY_S}s",
+    "plan_cache_mode": "force_custom_plan",
+    "work_mem": "32MB",
+}
+
 #: Experiments whose artifact location is remembered.
 CACHED_LOCATIONS: Final = 10_000
+
+
+T = TypeVar("T")
 
 
 class Gateway:
@@ -121,7 +135,7 @@ class Gateway:
     async def artifact_location(self, experiment_id: int) -> str | None:
         """Where an experiment was told to keep its artifacts; None: the server's own place. It never changes."""
         if experiment_id not in self._locations:
-            rows = await self.fetch(reads.EXPERIMENT_PROJECTIONS, reads.artifact_location_query, experiment_id)
+            rows = await self.fetch(EXPERIMENT_PROJECTIONS, reads.artifact_location_query, experiment_id)
             if not rows:
                 raise missing(f"No Experiment with id={experiment_id} exists")
             if len(self._locations) > CACHED_LOCATIONS:
@@ -130,31 +144,50 @@ class Gateway:
         return self._locations[experiment_id]
 
     async def fetch(
-        self, names: Sequence[str], query: Callable[[reads.Suffixes], str], *arguments: Any
+        self, names: Sequence[str], query: Callable[[Suffixes], str], *arguments: Any
     ) -> list[asyncpg.Record]:
-        """Run one query, and so one snapshot, that sees everything that was acknowledged before this call.
+        """Run one query: :meth:`read` for what takes no more; ``query`` makes its SQL."""
 
-        ``query`` makes the SQL from the endings of the table names of ``names``. While PostgreSQL restarts the query is
-        tried again: a client that only reads does not notice. Raises :class:`Unavailable` past the deadline.
+        async def run(connection: asyncpg.Connection, suffixes: Suffixes) -> list[asyncpg.Record]:
+            rows: list[asyncpg.Record] = await connection.fetch(query(suffixes), *arguments)
+            return rows
+
+        return await self.read(names, run)
+
+    async def read(self, names: Sequence[str], work: Callable[[asyncpg.Connection, Suffixes], Awaitable[T]]) -> T:
+        """Read what sees everything that was acknowledged before this call; ``work`` reads one snapshot.
+
+        It is given a connection and the endings of the table names of ``names``. While PostgreSQL restarts it is begun
+        again: a client that only reads does not notice. Raises :class:`Unavailable` past the deadline, and 400 for a
+        query that takes longer than :data:`QUERY_S`.
         """
 
-        async def attempt() -> list[asyncpg.Record]:
+        async def attempt() -> T:
             suffixes = await self._projections.wait_for(names, await self.head(), self._deadline_s)
-            return await self._select(query(suffixes), *arguments)
+            return await self._on_reader(lambda connection: work(connection, suffixes))
 
         return await self._retried("reading", attempt)
 
     async def _select(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        async def run(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+            rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            return rows
+
+        return await self._on_reader(run)
+
+    async def _on_reader(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         try:
             async with self._pool.use("reading") as connection:
-                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-                return rows
+                try:
+                    return await work(connection)
+                except asyncpg.QueryCanceledError as error:
+                    raise invalid(
+                        f"The query took longer than {QUERY_S} s, its limit: ask for less at once."
+                    ) from error
         except asyncpg.DataError as error:
             raise invalid(f"The request holds a value that cannot be searched for: {error}.") from error
 
-    async def _retried(
-        self, doing: str, attempt: Callable[[], Awaitable[list[asyncpg.Record]]]
-    ) -> list[asyncpg.Record]:
+    async def _retried(self, doing: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause_s = 0.05
         try:
             async with asyncio.timeout(self._deadline_s):

@@ -137,10 +137,14 @@ class LogWriter:
         self.appended += len(deliveries)
         self._decider.accept(draft)
         recorded = []
-        for position, delivery in enumerate(deliveries, before.position + 1):
+        for position, (delivery, experiment_id) in enumerate(
+            zip(deliveries, draft.experiments, strict=True), before.position + 1
+        ):
             decision = draft.decisions.get(position, ACCEPTED)
             released = position in draft.releases
-            recorded.append(Recorded(position, delivery.envelope, delivery.event, decision, released, delivery.size))
+            recorded.append(
+                Recorded(position, delivery.envelope, delivery.event, decision, released, delivery.size, experiment_id)
+            )
             if delivery.outcome is not None and not delivery.outcome.done():
                 delivery.outcome.set_result(Outcome(position, decision))
         self._tail.extend(recorded)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,19 +23,22 @@ class Decided(NamedTuple):
 def effective(events: Sequence[Recorded]) -> list[Effective]:
     """Return what takes effect of events that carry their decisions and released nothing."""
     return [
-        Effective(e.position, e.envelope.stream, e.event, e.decision.result)
+        Effective(e.position, e.envelope.stream, e.event, e.decision.result, e.experiment_id)
         for e in events
         if e.decision is not None and e.decision.verdict == "accepted"
     ]
 
 
 def effective_in_order(
-    events: Sequence[Recorded], decided: Iterable[Decided], late: Iterable[Recorded]
+    events: Sequence[Recorded],
+    decided: Iterable[Decided],
+    late: Iterable[Recorded],
+    experiments: Mapping[str, int],
 ) -> list[Effective]:
     """Return what takes effect in a stretch of the log: the log minus the rejected.
 
     An event that waited takes effect right after the event it waited for, at that position. ``late`` are such events
-    from before the stretch; those within it are among ``events``.
+    from before the stretch; those within it are among ``events``. ``experiments`` has that of each run, by stream.
     """
     rows = {row.position: row for row in decided}
     ordered: list[tuple[int, bool, bool, int, Effective]] = []
@@ -48,7 +51,9 @@ def effective_in_order(
         # What waited comes after what released it, though its position is lower; a run that waited for its
         # experiment comes before what waited for the run.
         waited, follows_a_run = at != position, not isinstance(event.event, RunCreated)
-        ordered.append((at, waited, follows_a_run, position, Effective(at, event.envelope.stream, event.event, result)))
+        stream = event.envelope.stream
+        found = Effective(at, stream, event.event, result, experiments.get(stream))
+        ordered.append((at, waited, follows_a_run, position, found))
     ordered.sort(key=lambda entry: entry[:4])
     return [entry[-1] for entry in ordered]
 

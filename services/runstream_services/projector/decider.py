@@ -109,7 +109,10 @@ class Decider:
                 await self._load(connection, claims)
         changes = decide(self._state, claims)
         released = frozenset(at for _, at, _ in changes.late)
-        return Draft(changes.decisions, released, tables.changes_to_statements(changes, self.held.suffix), changes)
+        experiments = [self._experiment_of(claim.stream[4:], changes) for claim in claims]
+        return Draft(
+            changes.decisions, experiments, released, tables.changes_to_statements(changes, self.held.suffix), changes
+        )
 
     def accept(self, draft: Draft) -> None:
         """The draft was committed: later drafts build on it."""
@@ -129,6 +132,10 @@ class Decider:
         return run_id in self._state.runs
 
     # State
+
+    def _experiment_of(self, run_id: str, changes: Changes) -> int | None:
+        run = self._state.runs.get(run_id) or changes.runs.get(run_id)
+        return None if run is None else run.experiment_id
 
     def _has_all(self, claims: Sequence[Claim]) -> bool:
         """Tell whether the hot state decides these: metrics and tags of runs in memory, the commonest."""

@@ -15,6 +15,7 @@ from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.metric_blocks import METRIC_BLOCKS
 from runstream_projections.projection import Batch, Effective, Statement
 from runstream_schemas.errors import CheckpointMoved, RunstreamError, Transient, Unavailable
+from runstream_schemas.ids import run_of, run_stream
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Line, is_of_the_data
 from runstream_services.adapters.postgres_projections import Standing
@@ -294,4 +295,9 @@ async def read_effective(
     settled = [
         d if d.decided_at is None or d.decided_at <= page.end else d._replace(verdict="waiting") for d in decided
     ]
-    return effective_in_order(page.events, settled, late), page.end
+    streams = {e.envelope.stream for e in (*page.events, *late)}
+    found = await connection.fetch(
+        decision_tables.EXPERIMENTS_OF_RUNS.replace("_vN", decisions_suffix), list(map(run_of, streams))
+    )
+    experiments = {run_stream(run_id): number for run_id, number in found}
+    return effective_in_order(page.events, settled, late, experiments), page.end

@@ -1,0 +1,111 @@
+"""Endpoints that search: runs and experiments, in pages that writes do not shift."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+from runstream_projections.projection import Statement
+from runstream_projections.search import experiments, find
+from runstream_projections.search.arguments import Arguments
+from runstream_projections.search.experiments import ExperimentSearch, sorting_of_experiments
+from runstream_projections.search.find import RunSearch
+from runstream_projections.search.orders import Place, Sorting, complete, sorting_of_runs
+from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS, RUN_PROJECTIONS, Suffixes
+from runstream_schemas.errors import invalid
+from runstream_services.gateway import render, requests_experiments, requests_runs
+from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.page_token import page_token, read_token
+from runstream_services.gateway.requests_experiments import SearchExperiments
+from runstream_services.gateway.service import Gateway
+
+_DELETED: Final = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
+_NO_SUFFIXES: Final = dict.fromkeys(RUN_PROJECTIONS, "")
+
+
+async def search_runs(gateway: Gateway, request: Request) -> Answer:
+    """``runs/search``: runs of experiments, filtered and in order."""
+    asked = requests_runs.parse_search_runs(request.body)
+    after = _after(asked.page_token, sorting_of_runs(complete(asked.orders), Arguments(), _NO_SUFFIXES))
+    if not asked.experiment_ids:
+        return Answer(render.EMPTY)
+    deleted = _DELETED[asked.view_type]
+    search = RunSearch(asked.experiment_ids, asked.where, asked.orders, deleted, asked.max_results, after)
+
+    async def find_page(connection: asyncpg.Connection, suffixes: Suffixes) -> asyncpg.Record:
+        return await _find_runs(connection, search, suffixes)
+
+    page = await gateway.read(RUN_PROJECTIONS, find_page)
+    if not page["found"]:
+        return Answer(render.EMPTY)
+    end = b"]}"
+    if page["found"] > search.limit:
+        end = b'],"next_page_token":' + render.dump(_token(page["last"])) + b"}"
+    return Answer(b'{"runs":[' + page["runs"].encode() + end)
+
+
+async def _find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes: Suffixes) -> asyncpg.Record:
+    """The page, by the cheapest plan that holds it; where that takes several looks, all are at one snapshot."""
+    probe = find.probe(search, suffixes)
+    if probe is None and not search.orders:
+        return await _row(connection, find.scan(search, suffixes))
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        by_size = []
+        if probe is not None:
+            comparisons, counting = probe
+            sizes = await _row(connection, counting)
+            ordered = sorted(range(len(comparisons)), key=lambda at: sizes[at])
+            by_size = [comparisons[at] for at in ordered]
+            if sizes[ordered[0]] <= find.SMALL:
+                return await _row(connection, find.among(search, suffixes, by_size[0]))
+        walk = find.walk(search, suffixes)
+        if walk is not None:
+            page = await _row(connection, walk)
+            if page["found"] > search.limit:
+                return page
+        return await _row(connection, find.everywhere(search, suffixes, by_size))
+
+
+async def _row(connection: asyncpg.Connection, statement: Statement) -> asyncpg.Record:
+    return await connection.fetchrow(statement.sql, *statement.args)
+
+
+async def search_experiments(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/search`` by POST."""
+    return await _experiments(gateway, requests_experiments.parse_search_experiments(request.body))
+
+
+async def search_experiments_by_query(gateway: Gateway, request: Request) -> Answer:
+    """``experiments/search`` by GET, as the UI asks."""
+    return await _experiments(gateway, requests_experiments.parse_search_experiments_query(request.query))
+
+
+async def _experiments(gateway: Gateway, asked: SearchExperiments) -> Answer:
+    after = _after(asked.page_token, sorting_of_experiments(asked.orders, Arguments()))
+    search = ExperimentSearch(asked.where, asked.orders, _DELETED[asked.view_type], asked.max_results, after)
+
+    async def find_page(connection: asyncpg.Connection, suffixes: Suffixes) -> list[asyncpg.Record]:
+        statement = experiments.page(search, suffixes)
+        rows: list[asyncpg.Record] = await connection.fetch(statement.sql, *statement.args)
+        return rows
+
+    rows = await gateway.read(EXPERIMENT_PROJECTIONS, find_page)
+    page = rows[: search.limit]
+    body: dict[str, object] = {"experiments": [render.experiment(row) for row in page]} if page else {}
+    if len(rows) > len(page):
+        body["next_page_token"] = _token(page[-1]["place"])
+    return Answer(render.dump(body))
+
+
+def _token(place: str) -> str:
+    return page_token(render.load(place))
+
+
+def _after(token: str | None, sorting: Sorting) -> Place | None:
+    if not token:
+        return None
+    place = read_token(token)
+    if not sorting.fits(place):
+        raise invalid("Invalid value for parameter 'page_token': it is not one that this endpoint gave for this order.")
+    return place  # type: ignore[return-value]  # it has the form of one
