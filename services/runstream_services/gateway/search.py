@@ -34,7 +34,7 @@ async def search_runs(gateway: Gateway, request: Request) -> Answer:
     search = RunSearch(asked.experiment_ids, asked.where, asked.orders, deleted, asked.max_results, after)
 
     async def find_page(connection: asyncpg.Connection, suffixes: Suffixes) -> asyncpg.Record:
-        return await _find_runs(connection, search, suffixes)
+        return await find_runs(connection, search, suffixes)
 
     page = await gateway.read(RUN_PROJECTIONS, find_page)
     if not page["found"]:
@@ -45,7 +45,7 @@ async def search_runs(gateway: Gateway, request: Request) -> Answer:
     return Answer(b'{"runs":[' + page["runs"].encode() + end)
 
 
-async def _find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes: Suffixes) -> asyncpg.Record:
+async def find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes: Suffixes) -> asyncpg.Record:
     """The page, by the cheapest plan that holds it; where that takes several looks, all are at one snapshot."""
     probe = find.probe(search, suffixes)
     if probe is None and not search.orders:
