@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from runstream_projections.search.find import RunSearch
+from runstream_projections.search.query import RunSearch
 from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Order, Term
 from runstream_schemas.columns import columns_from_points
 from runstream_schemas.events import (

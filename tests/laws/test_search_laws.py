@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runstream_projections.search import find
-from runstream_projections.search.find import RunSearch
+from runstream_projections.search import find, walk
+from runstream_projections.search.query import RunSearch
 from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Order, Term
 from runstream_projections.search.terms import RUNS, Kind
 from runstream_services.embedded_postgres import EmbeddedPostgres
@@ -104,7 +104,7 @@ _searches = st.builds(
 async def _found_as_the_model_finds_them(runs: Found, search: RunSearch, small: int, walked: int) -> None:
     expected = found_runs.find(search, runs.model)
     pages: list[str] = []
-    with mock.patch.multiple(find, SMALL=small, WALKED=walked, WALKED_PER_RESULT=0):
+    with mock.patch.object(find, "SMALL", small), mock.patch.object(walk, "first_walk", return_value=walked):
         while True:
             page = await find_runs(runs.connection, search, runs.suffixes)
             found = json.loads(f"[{page['runs'] or ''}]")

@@ -7,11 +7,11 @@ from typing import Final
 import asyncpg
 
 from runstream_projections.projection import Statement
-from runstream_projections.search import experiments, find
+from runstream_projections.search import experiments, find, walk
 from runstream_projections.search.arguments import Arguments
 from runstream_projections.search.experiments import ExperimentSearch, sorting_of_experiments
-from runstream_projections.search.find import RunSearch
 from runstream_projections.search.orders import Place, Sorting, complete, sorting_of_runs
+from runstream_projections.search.query import RunSearch
 from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS, RUN_PROJECTIONS, Suffixes
 from runstream_schemas.errors import invalid
 from runstream_services.gateway import render, requests_experiments, requests_runs
@@ -59,11 +59,12 @@ async def find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes:
             by_size = [comparisons[at] for at in ordered]
             if sizes[ordered[0]] <= find.SMALL:
                 return await _row(connection, find.among(search, suffixes, by_size[0]))
-        walk = find.walk(search, suffixes)
-        if walk is not None:
-            page = await _row(connection, walk)
+        size: int | None = walk.first_walk(search.limit)
+        while size is not None and (walked := walk.walk(search, suffixes, size)) is not None:
+            page = await _row(connection, walked)
             if page["found"] > search.limit:
                 return page
+            size = walk.next_walk(size, page["found"], search.limit)
         return await _row(connection, find.everywhere(search, suffixes, by_size))
 
 
