@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from runstream_projections.inputs import inputs_json
+from runstream_projections.outputs import outputs_json
+
 #: What an answer about runs, or about experiments, is read from.
-RUN_PROJECTIONS: Final = ("runs", "experiments", "params", "tags", "latest_metrics")
+RUN_PROJECTIONS: Final = ("runs", "experiments", "params", "tags", "latest_metrics", "inputs", "outputs")
 RUN_INFO_PROJECTIONS: Final = ("runs", "experiments")
 EXPERIMENT_PROJECTIONS: Final = ("experiments",)
 
@@ -28,11 +31,13 @@ def _run_info(suffixes: Suffixes) -> str:
 
 
 def _with_data(runs: str, suffixes: Suffixes) -> str:
-    """Those runs with their metrics, params and tags as arrays, sorted by key."""
+    """Those runs with their metrics, params and tags as arrays, sorted by key, their inputs and outputs as JSON."""
     return (
         f"select r.*, m.keys as metric_keys, m.values as metric_values, m.steps as metric_steps, "
         "m.timestamps as metric_timestamps, p.keys as param_keys, p.values as param_values, "
-        f"t.keys as tag_keys, t.values as tag_values from ({runs}) r "
+        "t.keys as tag_keys, t.values as tag_values, "
+        f"{inputs_json('r.run_id', suffixes['inputs'])} as inputs, "
+        f"{outputs_json('r.run_id', suffixes['outputs'])} as outputs from ({runs}) r "
         "left join lateral (select array_agg(key order by key) as keys, array_agg(value order by key) as values, "
         "array_agg(step order by key) as steps, array_agg(timestamp order by key) as timestamps "
         f"from latest_metrics{suffixes['latest_metrics']} where run_id = r.run_id) m on true "
@@ -97,6 +102,11 @@ def artifact_location_query(suffixes: Suffixes) -> str:
 def logged_params_query(suffixes: Suffixes) -> str:
     """Some params of a run. Arguments: run id, keys."""
     return f"select key, value from params{suffixes['params']} where run_id = $1 and key = any($2::text[])"
+
+
+def tag_query(suffixes: Suffixes) -> str:
+    """One tag of a run. Arguments: run id, key."""
+    return f"select value from tags{suffixes['tags']} where run_id = $1 and key = $2"
 
 
 #: Comparisons of a name by the operators of MLflow's grammar; the value is an argument.

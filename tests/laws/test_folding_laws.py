@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 from unittest import mock
@@ -33,9 +34,16 @@ async def check_is_model(found: Tables, model: Model) -> None:
         shown = (row["name"], row["artifact_location"], row["creation_time"], row["last_update_time"], row["deleted"])
         assert shown == (known.name, known.location, known.created, known.updated, known.deleted)
         assert dict(zip(row["tag_keys"] or (), row["tag_values"] or (), strict=True)) == known.tags
+        summaries = await found.summaries(number)
+        assert len(summaries) == len(known.summaries)
+        assert set(summaries) == known.summaries
     assert await found.experiment(len(model.experiments)) is None
     for run_id, run in model.runs.items():
         await check_is_run(found, run_id, run)
+        row = await found.run(run_id)
+        assert row is not None
+        assert json.loads(row["inputs"]) == model.inputs(run)
+        assert json.loads(row["outputs"]) == model.outputs(run)
     assert await found.verdicts() == {at: tuple(verdict) for at, verdict in model.verdicts.items()}
 
 
