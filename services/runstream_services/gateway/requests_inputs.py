@@ -118,7 +118,7 @@ def parse_log_model(body: bytes, now_ms: int) -> LogModel:
         raise invalid("Malformed model info: 'model_json' is nested too deeply.") from None
     except ValueError as error:
         raise invalid(
-            f"Malformed model info. \n {model_json[:_SHOWN_CHARACTERS]} \n is not a valid JSON: {error}."
+            f"Malformed model info. \n {model_json[:_SHOWN_CHARACTERS]} \n is not a valid JSON (model_json): {error}."
         ) from None
     return LogModel(run_id, entry)
 
