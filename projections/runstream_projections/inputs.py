@@ -162,10 +162,15 @@ def inputs_json(run: str, suffix: str) -> str:
         "select string_agg(json_build_object('model_id', model_id)::text, ',' order by position, place) "
         f"from model_inputs{suffix} where run_id = {run}"
     )
+    # Most runs use nothing: a look for one row is cheaper than an aggregate of none.
+    used = " or ".join(
+        f"(select true from {table}{suffix} where run_id = {run} limit 1)"
+        for table in ("dataset_inputs", "model_inputs")
+    )
     return (
-        "(select '{' || concat_ws(',', '\"dataset_inputs\":[' || datasets || ']', "
+        f"case when {used} then (select '{{' || concat_ws(',', '\"dataset_inputs\":[' || datasets || ']', "
         "'\"model_inputs\":[' || models || ']') || '}' "
-        f"from (select ({datasets}) as datasets, ({models}) as models) parts)"
+        f"from (select ({datasets}) as datasets, ({models}) as models) parts) else '{{}}' end"
     )
 
 

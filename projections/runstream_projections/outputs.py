@@ -40,10 +40,11 @@ def outputs_json(run: str, suffix: str) -> str:
 
     For a run without any it looks into one index. A column in ``run`` must name its table.
     """
+    outputs = f"from model_outputs{suffix} where run_id = {run}"
     return (
-        "(select coalesce('{\"model_outputs\":[' || string_agg("
+        f"case when (select true {outputs} limit 1) then (select '{{\"model_outputs\":[' || string_agg("
         "json_build_object('model_id', model_id, 'step', step)::text, ',' order by position, place"
-        f") || ']}}', '{{}}') from model_outputs{suffix} where run_id = {run})"
+        f") || ']}}' {outputs}) else '{{}}' end"
     )
 
 
