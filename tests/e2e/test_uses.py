@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -169,6 +171,14 @@ def test_a_history_of_models_that_is_full_or_no_list_refuses_more(calls: Calls) 
     assert calls.log("log-model", model_json=model("d")).status_code == 200
     assert calls.log("delete-tag", key="mlflow.log-model.history").status_code == 200
     assert calls.history() is None
+
+
+def test_models_that_are_logged_at_the_same_time_are_all_listed(calls: Calls) -> None:
+    paths = [f"m{at}" for at in range(40)]
+    with ThreadPoolExecutor(10) as writers:
+        answers = writers.map(lambda path: calls.log("log-model", model_json=model(path)).status_code, paths)
+        assert set(answers) == {200}
+    assert sorted(listed["artifact_path"] for listed in json.loads(calls.history() or "")) == sorted(paths)
 
 
 def test_a_kill_and_a_rebuild_leave_inputs_and_outputs_as_they_were(calls: Calls) -> None:

@@ -47,7 +47,8 @@ NAMES: Final = ("Default", "résumé", "\U0001f680" * 3, "a/b")
 #: Ids of events that ensure an experiment: some are sent, some only named.
 ENSURING: Final = tuple(event_id(900_000 + number) for number in range(4))
 KEYS: Final = ("loss", "acc/val", "\U0001f40d key", "ключ")
-TAG_KEYS: Final = ("stage", "mlflow.runName", "владелец", "mlflow.log-model.history")
+MODEL_HISTORY: Final = "mlflow.log-model.history"
+TAG_KEYS: Final = ("stage", "mlflow.runName", "владелец", MODEL_HISTORY)
 VALUES: Final = ("", "1", "0.1", "ß" * 5, "[]", "[7]")
 MODELS: Final = ("m-1", "модель", "")
 #: Models as a history lists them: a few of them fill it, and it ends with a bracket or in the middle.
@@ -216,6 +217,23 @@ def meeting_points(draw: st.DrawFn, max_calls: int = 30) -> list[Sent]:
     for call in calls:
         logged = [(("k", model, dataset), *point) for (_, model, dataset), *point in call]
         events.append((run_stream(RUNS[0]), RunLogged(metrics=of_points(logged))))
+    return [Sent(event_id(number), stream, event) for number, (stream, event) in enumerate(events)]
+
+
+@st.composite
+def meeting_uses(draw: st.DrawFn, min_size: int = 40, max_size: int = 80) -> list[Sent]:
+    """Runs of one experiment, one of which is created late, that use the same few datasets and list models."""
+    listed = st.builds(RunModelLogged, entry=st.sampled_from(ENTRIES))
+    cleared = st.just(RunTagDeleted(key=MODEL_HISTORY)) | st.builds(
+        RunLogged, tags=st.fixed_dictionaries({MODEL_HISTORY: st.sampled_from(["[]", "[7]", "7]", ""])})
+    )
+    event = st.one_of(used, used, made, listed, listed, listed, listed, cleared)
+    moves = draw(st.lists(st.tuples(st.sampled_from(RUNS[:3]), event), min_size=min_size, max_size=max_size))
+    events: list[tuple[str, Event]] = [(EXPERIMENTS, ExperimentCreated(name=NAMES[0], created_at=1))]
+    events += [(run_stream(run), event) for run, event in moves]
+    created = RunCreated(name="n", start_time=1, experiment_id=0)
+    for run, at in zip(RUNS, (1, 1, draw(st.integers(1, len(events)))), strict=False):
+        events.insert(at, (run_stream(run), created))
     return [Sent(event_id(number), stream, event) for number, (stream, event) in enumerate(events)]
 
 

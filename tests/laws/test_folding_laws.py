@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from runstream_services.adapters.postgres import Database
 from runstream_services.projector import decider, service
 from tests.laws.conftest import Empty
-from tests.laws.effort import FEW, MANY
-from tests.laws.histories import cut, cuts, histories, meeting_points
+from tests.laws.effort import FEW, FEWER, MANY
+from tests.laws.histories import cut, cuts, histories, meeting_points, meeting_uses
 from tests.laws.model import Model, Run, in_history_order
 from tests.pipeline import Tables, fold, pipeline, tables, write
 from tests.sent import Sent
@@ -103,9 +103,17 @@ async def test_equal_points_are_one_and_the_first_of_the_greatest_is_the_latest(
     await check_cuts(*await empty_pair(), history, data)
 
 
+@FEWER
+@given(history=meeting_uses(), data=st.data())
+async def test_who_names_a_dataset_first_describes_it_and_a_run_uses_it_once(
+    empty_pair: Empty, history: list[Sent], data: st.DataObject
+) -> None:
+    await check_cuts(*await empty_pair(), history, data)
+
+
 @pytest.mark.long
 @MANY
-@given(history=histories(max_size=250) | meeting_points(), data=st.data())
+@given(history=histories(max_size=250) | meeting_points() | meeting_uses(), data=st.data())
 async def test_content_is_independent_of_how_the_log_is_cut_often(
     empty_pair: Empty, history: list[Sent], data: st.DataObject
 ) -> None:
