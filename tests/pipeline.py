@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from runstream_projections import decision_tables, metric_blocks, reads
+from runstream_projections import decision_tables, inputs, metric_blocks, reads
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.chunk import decode, history
 from runstream_services.adapters.in_process_bus import InProcessBus
@@ -187,6 +187,12 @@ class Tables:
         """An experiment as experiments/get reads it."""
         row = await self.connection.fetchrow(reads.experiment_query(self.suffixes), experiment_id)
         return None if row is None else dict(row)
+
+    async def summaries(self, experiment_id: int) -> list[tuple[str, str, str | None]]:
+        """(name, digest, context) of an experiment's datasets as experiments/search-datasets reads them."""
+        query = inputs.dataset_summaries_query(self.suffixes[inputs.INPUTS.name])
+        rows = await self.connection.fetch(query, [experiment_id], 1000)
+        return [(row["name"], row["digest"], row["context"]) for row in rows]
 
     async def points(self, run_id: str, key: str) -> list[tuple[int, int, float]]:
         """(timestamp, step, value) of a metric's points as metrics/get-history reads them."""

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from runstream_schemas.events import (
+    RUN_EVENTS,
     Event,
     ExperimentCreated,
     ExperimentDeleted,
@@ -25,6 +26,7 @@ from runstream_schemas.events import (
     RunCreated,
     RunDeleted,
     RunLogged,
+    RunModelLogged,
     RunRestored,
     RunTagDeleted,
     RunUpdated,
@@ -34,8 +36,9 @@ from runstream_schemas.ids import run_of
 #: Events that may wait for one run (or for one ensured experiment); further ones are rejected.
 WAITING_LIMIT: Final = 10_000
 
-#: MLflow's tag that names a run.
+#: MLflow's tags that name a run, and that list what ``runs/log-model`` logged, as JSON.
 RUN_NAME_TAG: Final = "mlflow.runName"
+MODEL_HISTORY_TAG: Final = "mlflow.log-model.history"
 
 
 @dataclass
@@ -214,7 +217,7 @@ class _Court:
             return self.run_logged(claim, event)
         if isinstance(event, RunCreated):
             return self.run_created(claim, event, at)
-        if isinstance(event, RunUpdated | RunTagDeleted | RunDeleted | RunRestored):
+        if isinstance(event, RUN_EVENTS):
             return self.run_changed(claim, event, at)
         if isinstance(event, ExperimentCreated | ExperimentEnsured):
             return self.experiment_named(claim, event, at)
@@ -276,9 +279,8 @@ class _Court:
             self.changes.tags[key_hash(claim.stream, key)] = True
         return ACCEPTED if event.ensured_by is None else Decision("accepted", result=experiment_id)
 
-    def run_changed(
-        self, claim: Claim, event: RunUpdated | RunTagDeleted | RunDeleted | RunRestored, at: int
-    ) -> Decision:
+    def run_changed(self, claim: Claim, event: Event, at: int) -> Decision:
+        """Datasets and models that a run names need not exist: their events ask of the run alone."""
         refusal = self.refusal(claim)
         run = self.run(run_of(claim.stream))
         if isinstance(event, RunDeleted | RunRestored) and run is not None:
@@ -292,6 +294,8 @@ class _Court:
             return self.tag_deleted(claim.stream, event.key, f"run with id {run_of(claim.stream)}")
         if isinstance(event, RunUpdated) and event.name:
             self.changes.tags[key_hash(claim.stream, RUN_NAME_TAG)] = True
+        elif isinstance(event, RunModelLogged):
+            self.changes.tags[key_hash(claim.stream, MODEL_HISTORY_TAG)] = True
         return ACCEPTED
 
     def tag_deleted(self, owner: str, key: str, where: str) -> Decision:

@@ -50,3 +50,8 @@ def artifact_location_query(suffixes: Suffixes) -> str:
 def logged_params_query(suffixes: Suffixes) -> str:
     """Some params of a run. Arguments: run id, keys."""
     return f"select key, value from params{suffixes['runs']} where run_id = $1 and key = any($2::text[])"
+
+
+def tag_query(suffixes: Suffixes) -> str:
+    """One tag of a run. Arguments: run id, key."""
+    return f"select value from tags{suffixes['runs']} where run_id = $1 and key = $2"

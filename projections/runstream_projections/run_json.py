@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from runstream_projections.documents import elements, metric_json, pair_json
+from runstream_projections.inputs import inputs_json
+from runstream_projections.outputs import outputs_json
 from runstream_projections.suffixes import Suffixes
 
 #: A run is deleted by the later of its own and its experiment's last delete or restore.
@@ -39,8 +41,14 @@ def run_json(suffixes: Suffixes) -> str:
     data = ", ".join(f"""'"{name}":[' || nullif({made}, '') || ']'""" for name, made in lists.items())
     return (
         f"""'{{"info":' || {INFO_JSON} || ',"data":{{' || concat_ws(',', {data}) || """
-        """'},"inputs":{},"outputs":{}}'"""
+        f"""'}},"inputs":' || {_linked(inputs_json("r.run_id", suffixes["inputs"]))} || """
+        f"""',"outputs":' || {_linked(outputs_json("r.run_id", suffixes["outputs"]))} || '}}'"""
     )
+
+
+def _linked(json: str) -> str:
+    """Most runs have neither inputs nor outputs, and say so themselves."""
+    return f"case when r.linked then {json} else '{{}}' end"
 
 
 def documents_of(suffixes: Suffixes) -> str:

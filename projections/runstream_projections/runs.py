@@ -6,10 +6,20 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from runstream_projections import params, tags
-from runstream_projections.decisions import RUN_NAME_TAG
+from runstream_projections.decisions import MODEL_HISTORY_TAG, RUN_NAME_TAG
 from runstream_projections.documents import document, pair_json, pairs_document
 from runstream_projections.projection import Batch, Effective, Projection, Statement
-from runstream_schemas.events import RUN_EVENTS, RunCreated, RunDeleted, RunLogged, RunRestored, RunUpdated
+from runstream_schemas.events import (
+    RUN_EVENTS,
+    RunCreated,
+    RunDeleted,
+    RunInputsLogged,
+    RunLogged,
+    RunModelLogged,
+    RunOutputsLogged,
+    RunRestored,
+    RunUpdated,
+)
 
 
 @dataclass(slots=True)
@@ -24,6 +34,7 @@ class _Run:
     lifecycle_at: int | None = None
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str | None] = field(default_factory=dict)
+    linked: bool = False
 
 
 def fold(batch: Batch, suffix: str) -> list[Statement]:
@@ -53,6 +64,10 @@ def _change(run: _Run, effective: Effective) -> None:
         run.name = event.name or run.name
         run.status = event.status or run.status
         run.end_time = event.end_time if event.end_time is not None else run.end_time
+    elif isinstance(event, RunModelLogged):
+        run.tags[MODEL_HISTORY_TAG] = tags.appended(run.tags.get(MODEL_HISTORY_TAG) or "[]", event.entry)
+    elif isinstance(event, RunInputsLogged | RunOutputsLogged):
+        run.linked = True
     elif isinstance(event, RunDeleted | RunRestored):
         run.deleted, run.lifecycle_at = isinstance(event, RunDeleted), effective.position
 
@@ -69,13 +84,13 @@ def _created(runs: dict[str, _Run], suffix: str) -> list[Statement]:
         rows.append(
             (
                 run_id, run.created.experiment_id, run.name, event.user_id, run.status, event.start_time, run.end_time,
-                run.deleted, run.lifecycle_at, pairs_document(run.params), pairs_document(known),
+                run.deleted, run.lifecycle_at, run.linked, pairs_document(run.params), pairs_document(known),
             )
         )  # fmt: skip
     sql = (
         f"insert into runs{suffix} (run_id, experiment_id, name, user_id, status, start_time, end_time, deleted, "
-        "lifecycle_at, params, tags) select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], "
-        "$5::text[], $6::bigint[], $7::bigint[], $8::boolean[], $9::bigint[], $10::text[], $11::text[])"
+        "lifecycle_at, linked, params, tags) select * from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], "
+        "$5::text[], $6::bigint[], $7::bigint[], $8::boolean[], $9::bigint[], $10::boolean[], $11::text[], $12::text[])"
     )
     return [Statement(sql, tuple(map(list, zip(*rows, strict=True))))]
 
@@ -92,9 +107,11 @@ def _changed(runs: dict[str, _Run], suffix: str) -> list[Statement]:
     sql = (
         f"update runs{suffix} r set name = coalesce(t.name, r.name), status = coalesce(t.status, r.status), "
         "end_time = coalesce(t.end_time, r.end_time), deleted = coalesce(t.deleted, r.deleted), "
-        f"lifecycle_at = coalesce(t.lifecycle_at, r.lifecycle_at), params = {made['params']}, tags = {made['tags']} "
+        f"lifecycle_at = coalesce(t.lifecycle_at, r.lifecycle_at), linked = r.linked or t.linked, "
+        f"params = {made['params']}, tags = {made['tags']} "
         "from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::boolean[], $6::bigint[], $7::boolean[], "
-        "$8::boolean[]) as t (run_id, name, status, end_time, deleted, lifecycle_at, params, tags) "
+        "$8::boolean[], $9::boolean[]) "
+        "as t (run_id, name, status, end_time, deleted, lifecycle_at, linked, params, tags) "
         "where r.run_id = t.run_id"
     )
     values = runs.values()
@@ -105,6 +122,7 @@ def _changed(runs: dict[str, _Run], suffix: str) -> list[Statement]:
         [r.end_time for r in values],
         [r.deleted for r in values],
         [r.lifecycle_at for r in values],
+        [r.linked for r in values],
         [bool(r.params) for r in values],
         [bool(r.tags) for r in values],
     )
@@ -113,11 +131,11 @@ def _changed(runs: dict[str, _Run], suffix: str) -> list[Statement]:
 
 def content(suffix: str) -> str:
     """Every run, param and tag; documents say nothing that these do not."""
+    pairs = "run_id, key, value, null, experiment_id, null, null, null, null, null"
     return (
-        "select 0 as part, run_id, name, user_id, status, experiment_id, start_time, end_time, deleted, lifecycle_at "
-        f"from runs{suffix} union all select 1, run_id, key, value, null, experiment_id, null, null, null, null "
-        f"from params{suffix} union all select 2, run_id, key, value, null, experiment_id, null, null, null, null "
-        f"from tags{suffix} order by 1, 2, 3"
+        "select 0, run_id, name, user_id, status, experiment_id, start_time, end_time, deleted, lifecycle_at, linked "
+        f"from runs{suffix} union all select 1, {pairs} from params{suffix} "
+        f"union all select 2, {pairs} from tags{suffix} order by 1, 2, 3"
     )
 
 

@@ -9,6 +9,6 @@ from typing import Final
 Suffixes = Mapping[str, str]
 
 #: What an answer about runs, or about experiments, is read from.
-RUN_PROJECTIONS: Final = ("runs", "experiments", "latest_metrics")
+RUN_PROJECTIONS: Final = ("runs", "experiments", "latest_metrics", "inputs", "outputs")
 RUN_INFO_PROJECTIONS: Final = ("runs", "experiments")
 EXPERIMENT_PROJECTIONS: Final = ("experiments",)

@@ -6,7 +6,7 @@ milliseconds since the Unix epoch, as in MLflow. The run of a run event is named
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -114,6 +114,50 @@ class RunTagDeleted(Event, frozen=True):
     key: str
 
 
+class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A dataset as a run names it; within its experiment it is known by name and digest."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+class DatasetInput(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A dataset that a run uses, and the tags of that use, such as the context ``training``."""
+
+    dataset: Dataset
+    tags: Tags = {}
+
+
+class ModelOutput(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A model that a run made, at one of its steps."""
+
+    model_id: str
+    step: Int64 = 0
+
+
+class RunInputsLogged(Event, frozen=True):
+    """A run uses datasets and models, in the order given; what it uses already stays as it is, with its tags."""
+
+    datasets: list[DatasetInput] = []
+    models: list[str] = []
+
+
+class RunOutputsLogged(Event, frozen=True):
+    """A run made models; one that is known as its output already stays at its step."""
+
+    models: list[ModelOutput] = []
+
+
+class RunModelLogged(Event, frozen=True):
+    """A model was logged the old way: ``entry``, a JSON object, is appended to the history in a tag of the run."""
+
+    entry: Annotated[str, msgspec.Meta(pattern=r"^\{.*\}$")]
+
+
 EXPERIMENT_EVENTS: Final = (
     ExperimentCreated,
     ExperimentEnsured,
@@ -123,7 +167,17 @@ EXPERIMENT_EVENTS: Final = (
     ExperimentTagSet,
     ExperimentTagDeleted,
 )
-RUN_EVENTS: Final = (RunCreated, RunUpdated, RunDeleted, RunRestored, RunLogged, RunTagDeleted)
+RUN_EVENTS: Final = (
+    RunCreated,
+    RunUpdated,
+    RunDeleted,
+    RunRestored,
+    RunLogged,
+    RunTagDeleted,
+    RunInputsLogged,
+    RunOutputsLogged,
+    RunModelLogged,
+)
 
 #: Every known event type by its name on the wire.
 EVENT_TYPES: Final[dict[str, type[Event]]] = {kind.__name__: kind for kind in (*EXPERIMENT_EVENTS, *RUN_EVENTS)}

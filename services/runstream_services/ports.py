@@ -10,14 +10,16 @@ from typing import Final, NamedTuple, Protocol
 from runstream_projections.decisions import Decision
 from runstream_projections.projection import Statement
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.events import Event, RunLogged
+from runstream_schemas.events import Event, RunInputsLogged, RunLogged, RunOutputsLogged
 from runstream_schemas.positions import Head
 
 #: What decoded events take besides their text, about: a param or a tag is two string objects and their place in a
-#: dictionary, a point a key and a value, and where they differ from point to point a step and a timestamp each.
+#: dictionary, a point a key and a value, and where they differ from point to point a step and a timestamp each, a
+#: dataset that a run uses two objects and a dictionary.
 TEXT_BYTES: Final = 200
 POINT_BYTES: Final = 100
 INTEGER_BYTES: Final = 40
+DATASET_BYTES: Final = 600
 
 
 def memory_bytes(envelope: Envelope, event: Event) -> int:
@@ -28,6 +30,11 @@ def memory_bytes(envelope: Envelope, event: Event) -> int:
         if metrics is not None:
             size += POINT_BYTES * len(metrics.values) + INTEGER_BYTES * (len(metrics.steps) + len(metrics.timestamps))
         return size + TEXT_BYTES * (len(event.params) + len(event.tags))
+    if type(event) is RunInputsLogged:
+        tags = sum(len(use.tags) for use in event.datasets)
+        return size + DATASET_BYTES * len(event.datasets) + TEXT_BYTES * (tags + len(event.models))
+    if type(event) is RunOutputsLogged:
+        return size + TEXT_BYTES * len(event.models)
     return size + TEXT_BYTES * len(getattr(event, "tags", ()))
 
 

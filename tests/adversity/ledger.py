@@ -29,8 +29,9 @@ class Point(NamedTuple):
 class Call:
     """One call as a client makes it: sent once, and again until it is answered with 200.
 
-    ``points`` by key, ``params`` and ``tags`` are what it asks to store, each in no other call, in ``run``. ``ordered``
-    are tags that later calls of the same writer overwrite. ``answers`` holds what became of each attempt.
+    ``points`` by key, ``params`` and ``tags``, the datasets that it ``uses`` by name with their context, and the models
+    that it ``makes`` with their step are what it asks to store, each in no other call, in ``run``. ``ordered`` are tags
+    that later calls of the same writer overwrite. ``answers`` holds what became of each attempt.
     """
 
     path: str
@@ -40,6 +41,8 @@ class Call:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     ordered: dict[str, int] = field(default_factory=dict)
+    uses: dict[str, str] = field(default_factory=dict)
+    makes: dict[str, int] = field(default_factory=dict)
     answers: list[int | str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
 

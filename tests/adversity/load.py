@@ -156,9 +156,12 @@ class Writer(threading.Thread):
         """What was acknowledged before a read is in it."""
         status, _, body = self._connection.ask("GET", "runs/get?" + urlencode({"run_id": call.run}))
         if status == 200:
-            data = body["run"]["data"]
-            read = {entry["key"] for kind in ("params", "tags", "metrics") for entry in data.get(kind, [])}
-            absent = (call.points.keys() | call.params.keys() | call.tags.keys()) - read
+            run = body["run"]
+            read = {entry["key"] for kind in ("params", "tags", "metrics") for entry in run["data"].get(kind, [])}
+            read |= {use["dataset"]["name"] for use in run["inputs"].get("dataset_inputs", [])}
+            read |= {model["model_id"] for model in run["outputs"].get("model_outputs", [])}
+            asked = (call.points, call.params, call.tags, call.uses, call.makes)
+            absent = {key for keys in asked for key in keys} - read
             if absent:
                 self._ledger.complaints.append(f"a read after the acknowledgement does not show {sorted(absent)}")
         elif isinstance(status, int) and status != 503:
@@ -183,6 +186,14 @@ class Writer(threading.Thread):
             return Call("runs/log-parameter", {"run_id": run, "key": name, "value": name}, run, params={name: name})
         if chance < 0.10:
             return Call("runs/set-tag", {"run_id": run, "key": name, "value": name}, run, tags={name: name})
+        if chance < 0.12:
+            tags = [{"key": "mlflow.data.context", "value": name}]
+            dataset = {"name": name, "digest": "1", "source_type": "local", "source": name}
+            body = {"run_id": run, "datasets": [{"dataset": dataset, "tags": tags}]}
+            return Call("runs/log-inputs", body, run, uses={name: name})
+        if chance < 0.13:
+            body = {"run_id": run, "models": [{"model_id": name, "step": self._count}]}
+            return Call("runs/outputs", body, run, makes={name: self._count})
         return self._batch(run, name)
 
     def _batch(self, run: str, name: str) -> Call:

@@ -111,6 +111,7 @@ def _of_run(connection: Connection, run_id: str, calls: list[Call]) -> Iterable[
             yield f"the latest {key} is {latest} by its history, runs/get shows {shown.get(key)}"
         stored |= {("point", key, point) for point in history}
     stored |= {("param", key, value) for key, value in _pairs(run, "params").items()}
+    stored |= set(_links(run))
     tags = _pairs(run, "tags")
     ordered = {key for call in calls for key in call.ordered}
     stored |= {("tag", key, value) for key, value in tags.items() if key not in ordered | _TAGS_OF_OTHERS | {"made"}}
@@ -123,10 +124,19 @@ def _of_run(connection: Connection, run_id: str, calls: list[Call]) -> Iterable[
             yield f"tag {key!r} is {value}, the last acknowledged is {acknowledged}"
 
 
+def _links(run: Any) -> Iterable[tuple[str, str, Any]]:
+    uses = run["inputs"].get("dataset_inputs", [])
+    links = [("use", use["dataset"]["name"], *(tag["value"] for tag in use["tags"])) for use in uses]
+    links += [("model", made["model_id"], made["step"]) for made in run["outputs"].get("model_outputs", [])]
+    assert len(set(links)) == len(links), "a dataset or a model is there twice"
+    return links
+
+
 def _asked(call: Call) -> set[tuple[str, str, Any]]:
     points = {("point", key, point) for key, series in call.points.items() for point in series}
     params = {("param", *pair) for pair in call.params.items()}
-    return points | params | {("tag", *pair) for pair in call.tags.items()}
+    links = {("use", *pair) for pair in call.uses.items()} | {("model", *pair) for pair in call.makes.items()}
+    return points | params | links | {("tag", *pair) for pair in call.tags.items()}
 
 
 def _whole_calls(calls: list[Call], stored: set[tuple[str, str, Any]]) -> Iterable[str]:

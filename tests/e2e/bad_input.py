@@ -29,6 +29,8 @@ _POINT = {
     "dataset_name": "d",
     "dataset_digest": "1",
 }
+_DATASET = {"name": "d", "digest": "1", "source_type": "local", "source": "s", "schema": "{}", "profile": "{}"}
+_MODEL = '{"artifact_path": "m", "flavors": {}, "utc_time_created": "", "run_id": "r"}'
 
 POSTS = (
     Call("experiments/create", {"name": "new", "artifact_location": "mlflow-artifacts:/x", "tags": [_TAG]}),
@@ -53,6 +55,12 @@ POSTS = (
         "runs/log-batch",
         {"run_id": RUN, "metrics": [_POINT], "params": [{"key": "p", "value": "v"}], "tags": [_TAG]},
     ),
+    Call(
+        "runs/log-inputs",
+        {"run_id": RUN, "datasets": [{"dataset": _DATASET, "tags": [_TAG]}], "models": [{"model_id": "m-1"}]},
+    ),
+    Call("runs/outputs", {"run_id": RUN, "models": [{"model_id": "m-1", "step": 7}]}),
+    Call("runs/log-model", {"run_id": RUN, "model_json": _MODEL}),
     Call(
         "runs/search",
         {
@@ -116,6 +124,7 @@ _WRONG: dict[str, dict[str, Any]] = {
         "an array": [],
         "an object": {},
     },
+    "object": {"a word": "abc", "a number": 5, "an array": []},
     "array": {"a word": "abc", "a number": 5, "an object": {}, "null within": [None], "numbers": [5]},
 }
 
@@ -177,4 +186,4 @@ def _at(value: Any, path: tuple[str | int, ...]) -> Any:
 def _kind(name: str | int, value: object) -> str:
     if name in _ENUMS:
         return "enum"
-    return {str: "string", int: "integer", float: "double", list: "array"}[type(value)]
+    return {str: "string", int: "integer", float: "double", list: "array", dict: "object"}[type(value)]

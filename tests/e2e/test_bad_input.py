@@ -132,6 +132,9 @@ def test_a_field_that_is_given_in_both_spellings_is_refused(target: Target, call
         ("runs/set-tag", ["run_id", "key"]),
         ("runs/delete-tag", ["run_id", "key"]),
         ("runs/log-batch", ["run_id"]),
+        ("runs/log-inputs", ["run_id"]),
+        ("runs/outputs", ["run_id", "models"]),
+        ("runs/log-model", ["run_id", "model_json"]),
     ],
 )
 def test_a_field_that_is_required_must_be_there(target: Target, path: str, required: list[str]) -> None:
@@ -148,8 +151,8 @@ def test_an_unknown_run_does_not_exist(target: Target, call: Call) -> None:
         answer = target.send(call.path, target.body({**call.fields, "run_id": run_id}))
         target.assert_refused(answer, MISSING, 404, run_id)
     answer = target.send(call.path, target.body({**call.fields, "run_id": "x" * 1_000_000}))
-    is_batch = call.path == "runs/log-batch"  # which has a rule for the form of a run's id
-    target.assert_refused(answer, INVALID if is_batch else MISSING, 400 if is_batch else 404, "x" * 200)
+    has_form = call.path in ("runs/log-batch", "runs/log-inputs")  # which have a rule for the form of a run's id
+    target.assert_refused(answer, INVALID if has_form else MISSING, 400 if has_form else 404, "x" * 200)
 
 
 @pytest.mark.parametrize("call", [call for call in POSTS if "experiment_id" in call.fields], ids=lambda call: call.path)
@@ -168,6 +171,7 @@ def entries(count: int, **same: Any) -> list[dict[str, Any]]:
 
 METRICS = entries(1001, value=1, timestamp=1)
 PAIRS = entries(101, value="v")
+MODEL = '{"artifact_path": "m", "flavors": {}, "utc_time_created": "made", "run_id": "r"}'
 VIEWS = [{"key": f"mlflow.customView.view{number}", "value": "v"} for number in range(51)]
 KEYS = ("a//b", "./a", "a/", "/a", "..", ".", "../a", "a@b", "a(b)", "a%", "a\nb", "k" * 251)
 
@@ -229,6 +233,24 @@ KEYS = ("a//b", "./a", "a/", "/a", "..", ".", "../a", "a@b", "a(b)", "a%", "a\nb
         ("runs/log-batch", {"metrics": [{**POINT, "timestamp": -1}]}, "metrics[0].timestamp"),
         ("runs/log-batch", {"metrics": [POINT, {**POINT, "value": "0x1"}]}, "metrics[1].value"),
         ("runs/log-batch", {"metrics": [{**POINT, "dataset_name": "d"}]}, "metrics[0]"),
+        ("runs/log-inputs", {"run_id": "a b"}, "run_id"),
+        ("runs/log-inputs", {"datasets": [{"dataset": {"name": "n" * 501}}]}, "datasets[0].dataset.name"),
+        ("runs/log-inputs", {"datasets": [{"dataset": {"digest": "d" * 37}}]}, "datasets[0].dataset.digest"),
+        ("runs/log-inputs", {"datasets": [{"dataset": {"source_type": "t" * 37}}]}, "datasets[0].dataset.source_type"),
+        ("runs/log-inputs", {"datasets": [{"dataset": {"source": "s" * 65_536}}]}, "datasets[0].dataset.source"),
+        ("runs/log-inputs", {"datasets": [{}, {"dataset": {"schema": "s" * 1_048_576}}]}, "datasets[1].dataset.schema"),
+        ("runs/log-inputs", {"datasets": [{"tags": [{"key": "k" * 256}]}]}, "datasets[0].tags[0].key"),
+        ("runs/log-inputs", {"datasets": [{"tags": [{}, {"key": "k", "value": "v" * 501}]}]}, "tags[1].value"),
+        ("runs/log-inputs", {"models": [{"model_id": "m" * 37}]}, "models[0].model_id"),
+        ("runs/outputs", {"models": [{}, {"model_id": "m" * 37}]}, "models[1].model_id"),
+        ("runs/log-model", {"model_json": "{"}, "model_json"),
+        ("runs/log-model", {"model_json": "[1]"}, "model_json"),
+        ("runs/log-model", {"model_json": "[" * 100_000}, "model_json"),
+        ("runs/log-model", {"model_json": "[" + "0," * 100_000 + "0]"}, "commas"),
+        ("runs/log-model", {"model_json": "9" * 5000}, "model_json"),
+        ("runs/log-model", {"model_json": "{}"}, "artifact_path"),
+        ("runs/log-model", {"model_json": MODEL.replace("{}", "[1]")}, "flavors"),
+        ("runs/log-model", {"model_json": MODEL.replace("made", "x" * 8000)}, "mlflow.log-model.history"),
         ("runs/search", {"max_results": 0}, "max_results"),
         ("runs/search", {"max_results": -1}, "max_results"),
         ("runs/search", {"max_results": 50_001}, "max_results"),
@@ -271,6 +293,7 @@ def test_a_key_that_mlflow_does_not_allow_is_refused(target: Target, key: str) -
         ("experiments/restore", {}, MISSING, 404, EXPERIMENT),
         ("experiments/delete-experiment-tag", {"key": "none"}, MISSING, 404, "none"),
         ("runs/delete-tag", {"key": "none"}, MISSING, 404, "none"),
+        ("runs/log-inputs", {"datasets": [{"tags": [{"key": "k"}] * 2}]}, "BAD_REQUEST", 400, "datasets[0].tags[1]"),
     ],
 )
 def test_what_is_taken_or_is_not_there_is_said_with_mlflows_code(

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from runstream_projections.inputs import CONTEXT_TAG
 from runstream_projections.search.query import RunSearch
 from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Order, Term
 from runstream_schemas.columns import columns_from_points
 from runstream_schemas.events import (
+    Dataset,
+    DatasetInput,
     ExperimentCreated,
     ExperimentDeleted,
     RunCreated,
     RunDeleted,
+    RunInputsLogged,
     RunLogged,
     RunUpdated,
 )
@@ -33,6 +37,12 @@ TEXTS: Final = (
 )
 PATTERNS: Final = (*TEXTS[:-1], "a%", "%b", "a_b", "%", "_", "", "x%y", "%é", "a\\%b", "\\_%")
 IDS: Final = tuple(f"{number:032x}" for number in random.Random(5).sample(range(1 << 32), 60))
+#: Of one name and digest a run has one use, the first.
+DATASETS: Final = (
+    {"name": "train", "digest": "d1", "context": "training"},
+    {"name": "train", "digest": "d2"},
+    {"name": "x" * 130, "digest": "d3", "context": "eval"},
+)
 STATUSES: Final = ("RUNNING", "FINISHED", "FAILED")
 LOCATION: Final = "s3://bucket/x?a=b"
 
@@ -48,6 +58,13 @@ class Run:
     metric: dict[str, float] = field(default_factory=dict)
     parameter: dict[str, str] = field(default_factory=dict)
     tag: dict[str, str] = field(default_factory=dict)
+    datasets: list[dict[str, str]] = field(default_factory=list)
+
+    def values(self, field: Field) -> list[float | str | None]:
+        """What is compared: one value, or that of each dataset that it uses."""
+        if field.entity == "dataset":
+            return [dataset.get(field.key) for dataset in self.datasets]
+        return [self.value(field)]
 
     def value(self, field: Field) -> float | str | None:
         """What it has in a field, None where it has nothing."""
@@ -81,6 +98,7 @@ def history() -> tuple[list[Sent], list[Run]]:
             (stream, RunCreated(name=name, start_time=start_time, user_id="ada", experiment_id=run.experiment_id)),
             (stream, RunLogged(metrics=metrics, params=run.parameter, tags=dict(run.tag))),
             (stream, RunUpdated(status=str(attributes["status"]), end_time=attributes["end_time"])),  # type: ignore[arg-type]
+            (stream, RunInputsLogged(datasets=list(map(_use, run.datasets)))),
             *([(stream, RunDeleted())] if run.deleted else []),
         ]
         run.tag["mlflow.runName"] = name
@@ -113,7 +131,13 @@ def _run(draw: random.Random, number: int, run_id: str) -> Run:
     found.metric = some(METRICS, NUMBERS)  # type: ignore[assignment]
     found.parameter = some(PARAMS, TEXTS)  # type: ignore[assignment]
     found.tag = some(TAGS, TEXTS)  # type: ignore[assignment]
+    found.datasets = [draw.choice(DATASETS) for _ in range(draw.choice((0, 0, 1, 2)))]
     return found
+
+
+def _use(dataset: dict[str, str]) -> DatasetInput:
+    tags = {CONTEXT_TAG: dataset["context"]} if "context" in dataset else {}
+    return DatasetInput(dataset=Dataset(dataset["name"], dataset["digest"], "local", "x"), tags=tags)
 
 
 def find(search: RunSearch, runs: Sequence[Run]) -> list[str]:
@@ -161,7 +185,7 @@ def matches(term: Term, run: Run) -> bool:
         case Not(inner):
             return not matches(inner, run)
         case Comparison(field, operator, value):
-            return _compared(run.value(field), operator, value)
+            return any(_compared(left, operator, value) for left in run.values(field))
 
 
 def _compared(left: float | str | None, operator: str, right: object) -> bool:

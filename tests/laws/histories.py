@@ -6,6 +6,7 @@ are gone, runs that are logged to before they are created, experiments that nobo
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import sys
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 
 from runstream_schemas.columns import MetricColumns, columns_from_points
 from runstream_schemas.events import (
+    Dataset,
+    DatasetInput,
     Event,
     ExperimentCreated,
     ExperimentDeleted,
@@ -25,9 +28,13 @@ from runstream_schemas.events import (
     ExperimentRestored,
     ExperimentTagDeleted,
     ExperimentTagSet,
+    ModelOutput,
     RunCreated,
     RunDeleted,
+    RunInputsLogged,
     RunLogged,
+    RunModelLogged,
+    RunOutputsLogged,
     RunRestored,
     RunTagDeleted,
     RunUpdated,
@@ -40,8 +47,12 @@ NAMES: Final = ("Default", "résumé", "\U0001f680" * 3, "a/b")
 #: Ids of events that ensure an experiment: some are sent, some only named.
 ENSURING: Final = tuple(event_id(900_000 + number) for number in range(4))
 KEYS: Final = ("loss", "acc/val", "\U0001f40d key", "ключ")
-TAG_KEYS: Final = ("stage", "mlflow.runName", "владелец")
-VALUES: Final = ("", "1", "0.1", "ß" * 5)
+MODEL_HISTORY: Final = "mlflow.log-model.history"
+TAG_KEYS: Final = ("stage", "mlflow.runName", "владелец", MODEL_HISTORY)
+VALUES: Final = ("", "1", "0.1", "ß" * 5, "[]", "[7]")
+MODELS: Final = ("m-1", "модель", "")
+#: Models as a history lists them: a few of them fill it, and it ends with a bracket or in the middle.
+ENTRIES: Final = ("{}", '{"a": "ß"}', '{"a": [' + "[1], " * 800 + "[1]]}", '{"b": [' + "[1], " * 797 + "[1]]}")
 
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
@@ -105,7 +116,34 @@ created = st.builds(
 ) | st.builds(
     RunCreated, name=st.just("offline"), start_time=milliseconds, ensured_by=st.sampled_from(ENSURING), tags=tags
 )
+datasets = st.builds(
+    Dataset,
+    name=st.sampled_from(["wine", "a/b"]),
+    digest=st.sampled_from(["d1", "d2"]),
+    source_type=st.sampled_from(["", "local"]),
+    source=st.sampled_from(["", '{"uri": "\\n\U0001f377"}']),
+    schema=st.sampled_from([None, "", '{"mlflow_colspec": []}']),
+    profile=st.sampled_from([None, "", '{"num_rows": 3}']),
+)
+uses = st.builds(
+    DatasetInput,
+    dataset=datasets,
+    tags=st.dictionaries(
+        st.sampled_from(["mlflow.data.context", 'say "x"']), st.sampled_from(["training", "eval", ""]), max_size=2
+    ),
+)
+used = st.builds(
+    RunInputsLogged, datasets=st.lists(uses, max_size=3), models=st.lists(st.sampled_from(MODELS), max_size=3)
+)
+made = st.builds(
+    RunOutputsLogged,
+    models=st.lists(st.builds(ModelOutput, model_id=st.sampled_from(MODELS), step=steps), max_size=3),
+)
 run_events: st.SearchStrategy[Event] = st.one_of(
+    used,
+    used,
+    made,
+    st.builds(RunModelLogged, entry=st.sampled_from(ENTRIES)),
     logged,
     logged,
     logged,
@@ -182,6 +220,23 @@ def meeting_points(draw: st.DrawFn, max_calls: int = 30) -> list[Sent]:
     return [Sent(event_id(number), stream, event) for number, (stream, event) in enumerate(events)]
 
 
+@st.composite
+def meeting_uses(draw: st.DrawFn, min_size: int = 40, max_size: int = 80) -> list[Sent]:
+    """Runs of one experiment, one of which is created late, that use the same few datasets and list models."""
+    listed = st.builds(RunModelLogged, entry=st.sampled_from(ENTRIES))
+    cleared = st.just(RunTagDeleted(key=MODEL_HISTORY)) | st.builds(
+        RunLogged, tags=st.fixed_dictionaries({MODEL_HISTORY: st.sampled_from(["[]", "[7]", "7]", ""])})
+    )
+    event = st.one_of(used, used, made, listed, listed, listed, listed, cleared)
+    moves = draw(st.lists(st.tuples(st.sampled_from(RUNS[:3]), event), min_size=min_size, max_size=max_size))
+    events: list[tuple[str, Event]] = [(EXPERIMENTS, ExperimentCreated(name=NAMES[0], created_at=1))]
+    events += [(run_stream(run), event) for run, event in moves]
+    created = RunCreated(name="n", start_time=1, experiment_id=0)
+    for run, at in zip(RUNS, (1, 1, draw(st.integers(1, len(events)))), strict=False):
+        events.insert(at, (run_stream(run), created))
+    return [Sent(event_id(number), stream, event) for number, (stream, event) in enumerate(events)]
+
+
 def cuts(size: int) -> st.SearchStrategy[list[int]]:
     """Where to cut a history into batches."""
     return st.lists(st.integers(1, max(1, size - 1)), max_size=12).map(lambda places: sorted(set(places)))
@@ -197,6 +252,22 @@ def incompressible(length: int, seed: int) -> str:
     """Random characters of four bytes each: what neither zstd nor TOAST makes smaller."""
     source = random.Random(seed)
     return "".join(chr(source.randrange(0x10000, 0x110000)) for _ in range(length))
+
+
+def greatest_uses() -> list[Event]:
+    """Datasets and models whose every name, and every tag, is as long as it may be."""
+    dataset = Dataset(
+        incompressible(500, 10), incompressible(36, 11), incompressible(36, 12), incompressible(65_535, 13),
+        incompressible(200_000, 14), incompressible(200_000, 15),
+    )  # fmt: skip
+    tags = {incompressible(255, 16): incompressible(500, 17), "mlflow.data.context": incompressible(500, 18)}
+    model_id = incompressible(36, 19)
+    return [
+        RunInputsLogged(datasets=[DatasetInput(dataset, tags)], models=[model_id]),
+        RunOutputsLogged(models=[ModelOutput(model_id, INT64_MIN)]),
+        RunModelLogged(entry=json.dumps({"run_id": incompressible(500, 20)})),
+        RunModelLogged(entry=json.dumps({"run_id": incompressible(500, 21)})),
+    ]
 
 
 def greatest() -> list[Sent]:
@@ -245,6 +316,7 @@ def greatest() -> list[Sent]:
             ),
         ),
         (run_stream(run_id), RunUpdated(status="FINISHED", end_time=INT64_MAX, name=incompressible(8000, 7))),
+        *((run_stream(run_id), event) for event in greatest_uses()),
     ]
     return [
         Sent(event_id(number), stream, event, actor=incompressible(250, 8), writer=incompressible(250, 9), sequence=1)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from runstream_schemas.events import (
+    Dataset,
     Event,
     ExperimentCreated,
     ExperimentDeleted,
@@ -22,7 +23,10 @@ from runstream_schemas.events import (
     ExperimentTagSet,
     RunCreated,
     RunDeleted,
+    RunInputsLogged,
     RunLogged,
+    RunModelLogged,
+    RunOutputsLogged,
     RunRestored,
     RunTagDeleted,
     RunUpdated,
@@ -31,6 +35,8 @@ from runstream_schemas.ids import EXPERIMENTS
 from tests.sent import Sent
 
 RUN_NAME = "mlflow.runName"
+HISTORY = "mlflow.log-model.history"
+CONTEXT = "mlflow.data.context"
 
 
 class Verdict(NamedTuple):
@@ -63,6 +69,8 @@ class Experiment:
     updated: int
     deleted: bool = False
     tags: dict[str, str] = field(default_factory=dict)
+    datasets: dict[tuple[str, str], Dataset] = field(default_factory=dict)
+    summaries: set[tuple[str, str, str | None]] = field(default_factory=set)
 
 
 @dataclass
@@ -80,6 +88,9 @@ class Run:
     tags: dict[str, str] = field(default_factory=dict)
     latest: dict[str, Point] = field(default_factory=dict)
     points: dict[str, list[Point]] = field(default_factory=dict)
+    uses: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    models: list[str] = field(default_factory=list)
+    outputs: dict[str, int] = field(default_factory=dict)
 
 
 class Model:
@@ -190,7 +201,43 @@ class Model:
             run.end = run.end if event.end_time is None else event.end_time
             if event.name:
                 run.name = run.tags[RUN_NAME] = event.name
+        elif isinstance(event, RunModelLogged):
+            run.tags[HISTORY] = _with_entry(run.tags.get(HISTORY, "[]"), event.entry)
+        elif isinstance(event, RunInputsLogged):
+            self._use(run, event)
+        elif isinstance(event, RunOutputsLogged):
+            for output in event.models:
+                run.outputs.setdefault(output.model_id, output.step)
         return ACCEPTED
+
+    def _use(self, run: Run, event: RunInputsLogged) -> None:
+        experiment = self.experiments[run.experiment_id]
+        for use in event.datasets:
+            key = (use.dataset.name, use.dataset.digest)
+            experiment.datasets.setdefault(key, use.dataset)
+            if key not in run.uses:
+                run.uses[key] = dict(use.tags)
+                experiment.summaries.add((*key, use.tags.get(CONTEXT)))
+        run.models += [model for model in dict.fromkeys(event.models) if model not in run.models]
+
+    def inputs(self, run: Run) -> dict[str, Any]:
+        """A run's ``inputs`` as the endpoints show them: what is empty is left out."""
+        known = self.experiments[run.experiment_id].datasets
+        uses = [
+            _present(
+                tags=[{"key": key, "value": value} for key, value in tags.items()],
+                dataset={
+                    **{name: getattr(known[key], name) for name in ("name", "digest", "source_type", "source")},
+                    **_present(schema=known[key].schema, profile=known[key].profile),
+                },
+            )
+            for key, tags in run.uses.items()
+        ]
+        return _present(dataset_inputs=uses, model_inputs=[{"model_id": model} for model in run.models])
+
+    def outputs(self, run: Run) -> dict[str, Any]:
+        """A run's ``outputs`` as the endpoints show them."""
+        return _present(model_outputs=[{"model_id": model, "step": step} for model, step in run.outputs.items()])
 
     def _create_run(self, run_id: str, event: RunCreated) -> Verdict:
         number = event.experiment_id
@@ -221,6 +268,23 @@ class Model:
             if key not in run.latest or _order(point) > _order(run.latest[key]):
                 run.latest[key] = point
         return ACCEPTED
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value}
+
+
+def _with_entry(history: str, entry: str) -> str:
+    """A model behind those of a list; no more than 8,000 characters, and never anything behind what was cut."""
+    if not (history.startswith("[") and history.endswith("]")):
+        return history
+    whole = history[:-1] + (", " if history != "[]" else "") + entry + "]"
+    if len(whole) <= 8000:
+        return whole
+    whole = whole[:8000]
+    while whole.endswith("]"):
+        whole = whole[:-1]
+    return whole
 
 
 def points_of(event: RunLogged) -> list[tuple[str, Point]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 from unittest import mock
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from runstream_services.adapters.postgres import Database
 from runstream_services.projector import decider, service
 from tests.laws.conftest import Empty
-from tests.laws.effort import FEW, MANY
-from tests.laws.histories import cut, cuts, histories, meeting_points
+from tests.laws.effort import FEW, FEWER, MANY
+from tests.laws.histories import cut, cuts, histories, meeting_points, meeting_uses
 from tests.laws.model import Model, Run, in_history_order
 from tests.pipeline import Tables, fold, pipeline, tables, write
 from tests.sent import Sent
@@ -33,9 +34,16 @@ async def check_is_model(found: Tables, model: Model) -> None:
         shown = (row["name"], row["artifact_location"], row["creation_time"], row["last_update_time"], row["deleted"])
         assert shown == (known.name, known.location, known.created, known.updated, known.deleted)
         assert dict(zip(row["tag_keys"] or (), row["tag_values"] or (), strict=True)) == known.tags
+        summaries = await found.summaries(number)
+        assert len(summaries) == len(known.summaries)
+        assert set(summaries) == known.summaries
     assert await found.experiment(len(model.experiments)) is None
     for run_id, run in model.runs.items():
         await check_is_run(found, run_id, run)
+        row = await found.run(run_id)
+        assert row is not None
+        assert json.loads(row["inputs"]) == model.inputs(run)
+        assert json.loads(row["outputs"]) == model.outputs(run)
     assert await found.verdicts() == {at: tuple(verdict) for at, verdict in model.verdicts.items()}
 
 
@@ -95,9 +103,17 @@ async def test_equal_points_are_one_and_the_first_of_the_greatest_is_the_latest(
     await check_cuts(*await empty_pair(), history, data)
 
 
+@FEWER
+@given(history=meeting_uses(), data=st.data())
+async def test_who_names_a_dataset_first_describes_it_and_a_run_uses_it_once(
+    empty_pair: Empty, history: list[Sent], data: st.DataObject
+) -> None:
+    await check_cuts(*await empty_pair(), history, data)
+
+
 @pytest.mark.long
 @MANY
-@given(history=histories(max_size=250) | meeting_points(), data=st.data())
+@given(history=histories(max_size=250) | meeting_points() | meeting_uses(), data=st.data())
 async def test_content_is_independent_of_how_the_log_is_cut_often(
     empty_pair: Empty, history: list[Sent], data: st.DataObject
 ) -> None:

@@ -53,11 +53,15 @@ _fields = st.one_of(
     *(st.builds(Field, st.just(entity), keys) for entity, keys in _keys.items()),
     st.builds(Field, st.just("attribute"), st.sampled_from(sorted(_attributes))),
 )
+_datasets = st.builds(Field, st.just("dataset"), st.sampled_from(("name", "digest", "context")))
 _texts = {
     "run_id": st.sampled_from(found_runs.IDS[:8]),
     "status": st.sampled_from(found_runs.STATUSES),
     "run_name": st.sampled_from(("a", "b", "B")),
     "user_id": st.sampled_from(("ada", "")),
+    "name": st.sampled_from(("train", "x" * 130, "")),
+    "digest": st.sampled_from(("d1", "d2")),
+    "context": st.sampled_from(("training", "eval")),
 }
 _times = st.sampled_from((0, found_runs.START_MS, found_runs.START_MS + 7, found_runs.START_MS + 7.5, 1 << 70, -1e400))
 
@@ -65,7 +69,7 @@ _times = st.sampled_from((0, found_runs.START_MS, found_runs.START_MS + 7, found
 @st.composite
 def comparisons(draw: st.DrawFn) -> Comparison:
     """A comparison of any field by any operator that it takes."""
-    field = draw(_fields)
+    field = draw(_fields | _datasets)
     fields = RUNS.entities[field.entity].fields
     operator = draw(st.sampled_from((fields if isinstance(fields, Kind) else fields[field.key]).operators))
     texts = _texts.get(field.key, st.sampled_from(found_runs.TEXTS))

@@ -13,6 +13,8 @@ from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import (
     CURRENT_VERSION,
     EVENT_TYPES,
+    Dataset,
+    DatasetInput,
     Event,
     ExperimentCreated,
     ExperimentDeleted,
@@ -21,9 +23,13 @@ from runstream_schemas.events import (
     ExperimentRestored,
     ExperimentTagDeleted,
     ExperimentTagSet,
+    ModelOutput,
     RunCreated,
     RunDeleted,
+    RunInputsLogged,
     RunLogged,
+    RunModelLogged,
+    RunOutputsLogged,
     RunRestored,
     RunTagDeleted,
     RunUpdated,
@@ -61,6 +67,28 @@ MEANINGS: dict[str, Event] = {
     "RunDeleted.v1.json": RunDeleted(),
     "RunRestored.v1.json": RunRestored(),
     "RunTagDeleted.v1.json": RunTagDeleted(key="stage"),
+    "RunInputsLogged.v1.json": RunInputsLogged(
+        datasets=[
+            DatasetInput(
+                dataset=Dataset(
+                    name="wine \U0001f377",
+                    digest="d1",
+                    source_type="local",
+                    source='{"uri": "a.csv"}',
+                    schema='{"mlflow_colspec": []}',
+                    profile='{"num_rows": 3}',
+                ),
+                tags={"mlflow.data.context": "training"},
+            ),
+            DatasetInput(dataset=Dataset(name="other", digest="", source_type="", source="")),
+        ],
+        models=["m-1"],
+    ),
+    "RunInputsLogged.v1.bare.json": RunInputsLogged(),
+    "RunOutputsLogged.v1.json": RunOutputsLogged(
+        models=[ModelOutput(model_id="m-1", step=-(1 << 63)), ModelOutput(model_id="m-2")]
+    ),
+    "RunModelLogged.v1.json": RunModelLogged(entry='{"run_id": "0123456789abcdef0123456789abcdef", "flavors": {}}'),
     "RunLogged.v1.json": RunLogged(
         metrics=MetricColumns(keys=["loss", "acc"], steps=[7], timestamps=[1767225600005], values=[0.25, 1.0]),
         params={"lr": "0.01"},

@@ -20,9 +20,13 @@ from runstream_schemas.events import (
     ExperimentRestored,
     ExperimentTagDeleted,
     ExperimentTagSet,
+    ModelOutput,
     RunCreated,
     RunDeleted,
+    RunInputsLogged,
     RunLogged,
+    RunModelLogged,
+    RunOutputsLogged,
     RunRestored,
     RunTagDeleted,
     RunUpdated,
@@ -67,6 +71,9 @@ ACCEPTED: list[tuple[str, Event, int | None]] = [
     (R, RunLogged(params={"lr": "0.1", "new": "1"}, tags={"t": "v"}), None),
     (R, RunUpdated(status="FINISHED"), None),
     (R, RunTagDeleted(key="stage"), None),
+    (R, RunInputsLogged(models=["m-1"]), None),
+    (R, RunOutputsLogged(models=[ModelOutput("m-1")]), None),
+    (R, RunModelLogged(entry="{}"), None),
     (R, RunDeleted(), None),
     (R, RunRestored(), None),
     (D, RunDeleted(), None),
@@ -112,6 +119,9 @@ REFUSED: list[tuple[str, Event, str, str]] = [
     (D, RunLogged(tags={"k": "v"}), INVALID, "The run deleted must be in the 'active' state"),
     (D, RunUpdated(status="FINISHED"), INVALID, "restore it first"),
     (D, RunTagDeleted(key="stage"), INVALID, "restore it first"),
+    (D, RunInputsLogged(), INVALID, "restore it first"),
+    (D, RunOutputsLogged(), INVALID, "restore it first"),
+    (D, RunModelLogged(entry="{}"), INVALID, "restore it first"),
 ]
 
 
@@ -137,6 +147,8 @@ def test_refused_with_mlflows_code_and_a_reason(stream: str, event: Event, code:
     [
         ("run/new", RunLogged(), "run/new"),
         ("run/new", RunDeleted(), "run/new"),
+        ("run/new", RunInputsLogged(), "run/new"),
+        ("run/new", RunModelLogged(entry="{}"), "run/new"),
         ("run/new", RunCreated(name="n", start_time=1, ensured_by=UUID(int=5)), str(UUID(int=5))),
     ],
 )
@@ -151,6 +163,12 @@ def test_a_call_is_refused_as_a_whole() -> None:
     changes = decide(state(), claims)
     assert list(changes.decisions) == [10]
     assert changes.params == {key_hash(R, "new"): digest("2")}
+
+
+def test_a_history_of_models_is_a_tag_that_can_be_deleted() -> None:
+    calls = [RunModelLogged(entry="{}"), RunTagDeleted(key="mlflow.log-model.history")] * 2
+    claims = [Claim(10 + at, event_id(50 + at), R, call) for at, call in enumerate([*calls, calls[1]])]
+    assert list(decide(state(), claims).decisions) == [14]
 
 
 def test_a_long_value_is_shown_by_its_beginning() -> None:

@@ -6,6 +6,8 @@ import math
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from runstream_projections import chunk, decision_tables, metric_blocks
 from runstream_projections.catalogue import PROJECTIONS
@@ -13,6 +15,7 @@ from runstream_projections.chunk import encode
 from runstream_projections.latest_metrics import latest
 from runstream_projections.metric_points import chunk_of, from_columns
 from runstream_projections.projection import Batch, Effective, Projection, Row, Statement, together
+from runstream_projections.tags import appended
 from runstream_schemas.columns import MetricColumns, columns_from_points
 from runstream_schemas.events import EVENT_TYPES, RunLogged
 from runstream_services.adapters.postgres_projections import ddl
@@ -48,6 +51,34 @@ def test_statements_together_keep_their_arguments_apart() -> None:
     )
     assert whole.args == ("a", "b", 1, 2, 3)
     assert together("f($1)", ("a",), []) == Statement("select f($1)", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("history", "entry", "expected"),
+    [
+        ("[]", "{}", "[{}]"),
+        ("[{}]", '{"a": 1}', '[{}, {"a": 1}]'),
+        ("", "{}", ""),
+        ("[", "{}", "["),
+        ('{"a": [1]', "{}", '{"a": [1]'),
+        ("[]", "{" + "x" * 7996 + "}", "[{" + "x" * 7996 + "}]"),
+        ("[]", "{" + "x" * 7997 + "}", "[{" + "x" * 7997 + "}"),
+        ("[]", "{" + "]" * 8000 + "}", "[{"),
+        ("[{" + "x" * 7996 + "}]", "{}", "[{" + "x" * 7996 + "},"),
+    ],
+    ids=["first", "second", "empty", "open", "no list", "full", "over by one", "brackets", "full before"],
+)
+def test_a_model_is_listed_behind_those_before_it(history: str, entry: str, expected: str) -> None:
+    assert appended(history, entry) == expected
+
+
+@given(st.lists(st.text("{}[], x", min_size=1), min_size=1), st.sampled_from([0, 7990, 7994, 7995, 7996, 7997]))
+def test_models_that_are_listed_at_once_make_what_they_make_one_by_one(entries: list[str], filled: int) -> None:
+    history = f"[{'x' * filled}]"
+    one_by_one = history
+    for entry in entries:
+        one_by_one = appended(one_by_one, entry)
+    assert appended(history, ", ".join(entries)) == one_by_one
 
 
 def one_key(*points: tuple[int, int, float], model: str | None = None) -> MetricColumns:

@@ -12,7 +12,6 @@ from runstream_projections.run_json import ARTIFACT_URI
 from runstream_projections.search.arguments import Arguments
 from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Term
 from runstream_projections.suffixes import Suffixes
-from runstream_schemas.errors import invalid
 
 #: The index of params and tags holds so many characters of a value.
 INDEXED_CHARACTERS: Final = 128
@@ -101,6 +100,9 @@ class Conditions:
         if field == Field("attribute", "run_id") and comparison.operator in ("=", "IN"):
             runs = self._runs_by_id(comparison)
             return Source(comparison, runs, runs)
+        if field.entity == "dataset":
+            runs = self._runs_of_datasets(comparison)
+            return Source(comparison, runs, runs)
         if field.entity not in ("metric", "parameter", "tag") or comparison.operator == "IS NULL":
             return None
         table = rows_of(field.entity, self._suffixes)
@@ -117,12 +119,26 @@ class Conditions:
         table = f"runs{self._suffixes['runs']}"
         return f"select x.run_id from {table} x where x.run_id = any({self._arguments.add(list(ids), 'text[]')})"
 
+    def _runs_of_datasets(self, comparison: Comparison) -> str:
+        uses = f"{self._uses(comparison)} and u.experiment_id = any({self._experiments})"
+        return f"select distinct u.run_id from {uses}"
+
+    def _uses(self, comparison: Comparison) -> str:
+        """The uses ``u`` of datasets by runs, with the conditions; two comparisons may speak of different datasets."""
+        suffix, key = self._suffixes["inputs"], comparison.field.key
+        column = "u.context" if key == "context" else f"s.{key}"
+        indexed, exact = self._text_tests(comparison.operator, comparison.value, column)
+        tests = " and ".join([f"{column} is not null", *indexed, *exact])
+        if key == "context":
+            return f"dataset_inputs{suffix} u where {tests}"
+        return f"dataset_inputs{suffix} u join datasets{suffix} s using (experiment_id, dataset) where {tests}"
+
     def _comparison(self, comparison: Comparison) -> str:
         field = without_aliases(comparison.field)
         if field.entity == "attribute":
             return self._attribute(field.key, comparison)
         if field.entity == "dataset":
-            raise invalid("Filters by dataset come with a later release.")
+            return f"exists (select from {self._uses(comparison)} and u.run_id = r.run_id)"
         indexed, exact = self._row_tests(field, comparison)
         key = f"x.key = {self._arguments.add(field.key, 'text')}"
         tests = " and ".join(["x.run_id = r.run_id", key, *indexed, *exact])
@@ -147,22 +163,22 @@ class Conditions:
             test = f"x.value {_symbol(operator)} {self._arguments.add(value, 'float8')}"
             # PostgreSQL takes NaN for greater than all others.
             return ([test, "x.value < 'NaN'"], []) if operator in (">", ">=") else ([test], [])
-        return self._text_tests(operator, value)
+        return self._text_tests(operator, value, "x.value")
 
-    def _text_tests(self, operator: str, value: object) -> tuple[list[str], list[str]]:
-        indexed = f"left(x.value, {INDEXED_CHARACTERS})"
+    def _text_tests(self, operator: str, value: object, column: str) -> tuple[list[str], list[str]]:
+        indexed = f"left({column}, {INDEXED_CHARACTERS})"
         values = value if isinstance(value, tuple) else (value,)
         if operator in ("=", "IN"):
             begins = tuple(v[:INDEXED_CHARACTERS] for v in values)
             tests = [text_test(operator, indexed, begins if operator == "IN" else begins[0], self._arguments)]
             whole = all(len(v) < INDEXED_CHARACTERS for v in values)
-            return tests, [] if whole else [text_test(operator, "x.value", value, self._arguments)]
+            return tests, [] if whole else [text_test(operator, column, value, self._arguments)]
         tests = []
         if operator == "LIKE":
             low, high = _begins(values[0])
             tests += [f"{indexed} >= {self._arguments.add(low, 'text')}"] if low else []
             tests += [f"{indexed} < {self._arguments.add(high, 'text')}"] if high else []
-        return tests, [text_test(operator, "x.value", value, self._arguments)]
+        return tests, [text_test(operator, column, value, self._arguments)]
 
 
 def _symbol(operator: str) -> str:

@@ -8,6 +8,7 @@ create table runs_vN (
     end_time      bigint,
     deleted       boolean  not null,               -- by its own last delete or restore, at:
     lifecycle_at  bigint   not null,               -- its experiment's later one overrides it
+    linked        boolean  not null,               -- it has inputs or outputs, in projections of their own
     params        text,                            -- documents of the rows in params_vN and tags_vN, as JSON's
     tags          text                             -- list elements; null where they would be large (documents.py)
 ) with (fillfactor = 75, toast_tuple_target = 8160);  -- a page of runs is read without looking elsewhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import experiments, metrics, probes, runs, search
+from runstream_services.gateway import experiments, inputs, metrics, probes, runs, search
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -31,8 +31,14 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/runs/delete-tag", runs.delete_tag),
     ("POST", "/runs/log-batch", runs.log_batch),
     ("POST", "/runs/search", search.search_runs),
+    ("POST", "/runs/log-inputs", inputs.log_inputs),
+    ("POST", "/runs/outputs", inputs.log_outputs),
+    ("POST", "/runs/log-model", inputs.log_model),
     ("GET", "/metrics/get-history", metrics.get_history),
 )
+
+#: (method, path below /ajax-api/2.0/mlflow alone, handler): what only the web pages ask for.
+AJAX: Final[tuple[tuple[str, str, Handler], ...]] = (("POST", "/experiments/search-datasets", inputs.search_datasets),)
 
 PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/", probes.page),
@@ -50,6 +56,8 @@ def build(gateway: Gateway) -> Front:
     for method, path, handler in MLFLOW:
         for prefix in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"):
             exact.setdefault(prefix + path, {})[method] = handler
+    for method, path, handler in AJAX:
+        exact.setdefault("/ajax-api/2.0/mlflow" + path, {})[method] = handler
     return Front(
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},

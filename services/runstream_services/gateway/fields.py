@@ -259,9 +259,9 @@ def _decoded(body: bytes) -> object:
     if not body.strip():
         return {}
     try:
-        value = _loaded(body.decode(json.detect_encoding(body), "surrogatepass"))
+        value = loaded(body.decode(json.detect_encoding(body), "surrogatepass"))
         if type(value) is str:
-            value = _loaded(value)
+            value = loaded(value)
     except RecursionError:
         raise invalid("The request body is nested too deeply.") from None
     except ValueError as error:  # malformed, truncated, not Unicode, or a number of thousands of digits
@@ -269,7 +269,7 @@ def _decoded(body: bytes) -> object:
     return {} if value is None else value
 
 
-def _loaded(document: str) -> Any:
+def loaded(document: str) -> Any:
     """The value of a JSON document; 400 where it has too many separators, those within strings not counted."""
     if sum(map(document.count, ",[{")) > MAX_SEPARATORS:
         found = islice(_NEXT_SEPARATOR.finditer(document), MAX_SEPARATORS + 1)

@@ -267,5 +267,5 @@ class Front:
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     shown = f"{scope['method'][:20]} {scope['path'][:250]}"
-    message = f"This release has no endpoint {shown}: artifacts, models, datasets and traces come with later ones"
+    message = f"This release has no endpoint {shown}: artifacts, models and traces come with later ones"
     await _send(send, _of_error(RequestError("ENDPOINT_NOT_FOUND", message), scope))

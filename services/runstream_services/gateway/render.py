@@ -95,7 +95,16 @@ def run(row: Mapping[str, Any]) -> dict[str, Any]:
     tags = pairs(row["tag_keys"], row["tag_values"])
     if tags:
         data["tags"] = tags
-    return {"info": run_info(row), "data": data, "inputs": {}, "outputs": {}}
+    inputs, outputs = orjson.Fragment(row["inputs"]), orjson.Fragment(row["outputs"])
+    return {"info": run_info(row), "data": data, "inputs": inputs, "outputs": outputs}
+
+
+def dataset_summary(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset in one of the contexts that an experiment's runs use it in, or in none."""
+    summary = {"experiment_id": str(row["experiment_id"]), "name": row["name"], "digest": row["digest"]}
+    if row["context"] is not None:
+        summary["context"] = row["context"]
+    return summary
 
 
 def history(key: str, steps: list[int], timestamps: list[int], values: list[float]) -> list[dict[str, Any]]:

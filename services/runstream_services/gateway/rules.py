@@ -36,6 +36,19 @@ MAX_USER_ID: Final = 256
 MAX_MODEL_ID: Final = 36
 MAX_DATASET_NAME: Final = 500
 MAX_DATASET_DIGEST: Final = 36
+#: Of a dataset that is logged as an input; the type's is the width of stock's column.
+DATASET_LIMITS: Final = {
+    "name": MAX_DATASET_NAME,
+    "digest": MAX_DATASET_DIGEST,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+    "source_type": 36,
+}
+MAX_INPUT_TAG_KEY: Final = 255
+MAX_INPUT_TAG_VALUE: Final = 500
+MAX_DATASET_EXPERIMENTS: Final = 20
+MAX_DATASET_SUMMARIES: Final = 1000
 
 CUSTOM_VIEW_PREFIX: Final = "mlflow.customView.view"
 RUN_NAME_TAG: Final = "mlflow.runName"

@@ -97,6 +97,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         "status": "RUNNING", "start_time": event.start_time, "end_time": None, "artifact_location": location,
         "deleted": False, "metric_keys": None, "param_keys": None, "param_values": None,
         "tag_keys": sorted(tags), "tag_values": [tags[key] for key in sorted(tags)],
+        "inputs": "{}", "outputs": "{}",
     }  # fmt: skip
     return _said_truncated(gateway, asked.truncated, render.dump({"run": render.run(row)}))
 
