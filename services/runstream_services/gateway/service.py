@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
@@ -21,6 +21,11 @@ from runstream_services.adapters.postgres import Pool
 from runstream_services.adapters.postgres_projections import LIVE_VERSION
 from runstream_services.gateway import rules
 from runstream_services.ports import Outcome, ReadSide, RunRegister
+
+T = TypeVar("T")
+
+#: Runs a query with its arguments.
+Select = Callable[..., Awaitable[list[asyncpg.Record]]]
 
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
 DEADLINE_S: Final = 15.0
@@ -144,6 +149,23 @@ class Gateway:
 
         return await self._retried("reading", attempt)
 
+    async def snapshot(self, name: str, read: Callable[[str, Select], Awaitable[T]]) -> T:
+        """Run several queries of one projection on one snapshot, that sees everything as :meth:`fetch` does.
+
+        ``read`` gets the ending of the projection's table names and what runs a query, and may be called again. It
+        must not take long: an open snapshot makes every change of a hot row dearer.
+        """
+
+        async def attempt() -> T:
+            suffixes = await self._projections.wait_for((name,), await self.head(), self._deadline_s)
+            async with (
+                self._pool.use("reading") as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                return await read(suffixes[name], connection.fetch)
+
+        return await self._retried("reading", attempt)
+
     async def _select(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
             async with self._pool.use("reading") as connection:
@@ -152,9 +174,7 @@ class Gateway:
         except asyncpg.DataError as error:
             raise invalid(f"The request holds a value that cannot be searched for: {error}.") from error
 
-    async def _retried(
-        self, doing: str, attempt: Callable[[], Awaitable[list[asyncpg.Record]]]
-    ) -> list[asyncpg.Record]:
+    async def _retried(self, doing: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause_s = 0.05
         try:
             async with asyncio.timeout(self._deadline_s):
