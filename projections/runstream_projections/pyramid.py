@@ -12,15 +12,12 @@ points by (step, timestamp, value); where there are fewer, the last one is repea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from runstream_projections.chunk import Chunk, Doubles, Integers, Points, history
-from runstream_projections.sampling import PER_BUCKET, apart, by_step
-
-Mask: TypeAlias = npt.NDArray[np.bool_]
+from runstream_projections.sampling import PER_BUCKET, Mask, apart, by_step
 
 #: A key's points in a block are summarised from this number on: a summary is small beside them.
 LEAST_POINTS: Final = 512
@@ -104,7 +101,7 @@ class Outlines(NamedTuple):
 
     def across(self, level: int) -> Mask:
         """Which parts do not lie within one bucket of a level."""
-        return apart(self.first, self.last) > level
+        return apart(self.first, self.last, level)
 
     def entangled(self, others: Points) -> Mask:
         """Which parts may hold points among, or equal to, those of another part, or one of ``others``.

@@ -38,7 +38,7 @@ class Point(NamedTuple):
 STEPS = st.integers(-3, 3) | st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 5000)
 TIMES = st.integers(0, 3) | st.integers(0, (1 << 63) - 1)
 VALUES = st.sampled_from([math.nan, 0.0, -0.0, 1.0, math.inf, -math.inf]) | st.floats(width=64)
-POINTS = st.lists(st.builds(Point, STEPS, TIMES, VALUES), max_size=60)
+POINTS = st.lists(st.builds(Point, STEPS, TIMES, VALUES), max_size=30)
 
 
 def columns(points: list[Point]) -> Points:
@@ -63,7 +63,7 @@ def sorted_unique(points: list[Point]) -> list[Point]:
 
 def buckets(points: list[Point], level: int) -> list[list[Point]]:
     def number(point: Point) -> int:
-        return (point.step * 2**64 + point.timestamp) // 2**level
+        return ((point.step + 2**63) * 2**64 + point.timestamp) // 2**level
 
     return [list(members) for _, members in groupby(points, key=number)]
 

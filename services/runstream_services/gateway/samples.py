@@ -172,21 +172,25 @@ async def _extremes_of_long(history: _Long, asked: Asked) -> tuple[Points, int]:
     known = by_step(history.outlines.known)
     async for parts in history.decode(history.loose):
         total += sum(len(part.values) for part in parts)
-        known = await asyncio.to_thread(_reduced, [known, *parts], buckets)
+        known = await asyncio.to_thread(_with, known, parts, buckets)
     if total <= SLACK * asked.most:
         chosen = np.ones(len(history.rows), bool)
     else:
         chosen = history.outlines.across(level_for(known, buckets))
     async for parts in history.decode([row for row, wanted in zip(history.rows, chosen, strict=True) if wanted]):
-        known = await asyncio.to_thread(_reduced, [known, *parts], buckets)
+        known = await asyncio.to_thread(_with, known, parts, buckets)
     if total <= SLACK * asked.most and len(known.values) <= asked.most:
         return known, len(known.values)
     return extremes(known, level_for(known, buckets)), total
 
 
-def _reduced(parts: Sequence[Points], buckets: int) -> Points:
-    points = _joined(parts)
-    return points if len(points.values) <= KEPT_POINTS else extremes(points, level_for(points, buckets))
+def _with(known: Points, parts: Sequence[Points], buckets: int) -> Points:
+    """What is known, and these parts, or what is kept of both where they are many."""
+    if len(known.values) + sum(len(part.values) for part in parts) <= KEPT_POINTS:
+        return _joined([known, *parts])
+    level = level_for(known, buckets)
+    points = _joined([known, *(extremes(part, level) for part in parts)])
+    return extremes(points, level_for(points, buckets)) if len(points.values) > KEPT_POINTS else points
 
 
 async def _even_of_long(history: _Long, asked: Asked) -> tuple[Points, int]:
