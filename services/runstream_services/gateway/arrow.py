@@ -113,7 +113,9 @@ def _metadata(pairs: Mapping[str, str]) -> _Writer:
     return _tables(*(_table(_text(key), _text(value)) for key, value in pairs.items()))
 
 
-def _message(kind: int, header: _Writer, body: Sequence[bytes], metadata: Mapping[str, str] | None = None) -> bytes:
+def _message(
+    kind: int, header: _Writer, body: Sequence[bytes | memoryview], metadata: Mapping[str, str] | None = None
+) -> bytes:
     sizes = sum(len(part) for part in body)
     about = None if metadata is None else _metadata(metadata)
     table = _table(("h", _VERSION_5), ("B", kind), header, ("q", sizes), about)
@@ -129,7 +131,9 @@ def _field(name: str, kind: int, form: _Writer, dictionary: int | None = None) -
     return _table(_text(name), ("B", 0), ("B", kind), form, encoding, _tables())
 
 
-def _record_batch(rows: int, nodes: int, buffers: Sequence[bytes | None]) -> tuple[_Writer, list[bytes]]:
+def _record_batch(
+    rows: int, nodes: int, buffers: Sequence[bytes | memoryview | None]
+) -> tuple[_Writer, list[bytes | memoryview]]:
     """The table of a batch, and its body; None stands for the bitmap of a column that has no nulls."""
     places, body, at = [], [], 0
     for data in buffers:
@@ -167,6 +171,8 @@ def _dictionary(number: int, names: Sequence[str]) -> bytes:
 def batch(run: int, key: int, points: Points, metadata: Mapping[str, str]) -> bytes:
     """Points of one series, named by the places of its run id and key, with metadata of the batch."""
     rows = len(points.values)
-    columns = [bytes([run]) * rows, bytes([key]) * rows, *(column.tobytes() for column in points)]
-    header, body = _record_batch(rows, len(columns), [part for column in columns for part in (None, column)])
+    buffers: list[bytes | memoryview | None] = [None, bytes([run]) * rows, None, bytes([key]) * rows]
+    for column in points:
+        buffers += [None, column.view(np.uint8).data]
+    header, body = _record_batch(rows, len(buffers) // 2, buffers)
     return _message(_BATCH, header, body, metadata)

@@ -132,22 +132,21 @@ async def _sampled(gateway: Gateway, asked: GetMetricColumns, rendering: _Render
 
 
 def _json(some: Sequence[_Found]) -> bytes:
-    """Their JSON, without the brackets of a list; numpy's columns are written as they are."""
-    series = [
-        msgspec.structs.asdict(
-            MetricSeries(
-                run_id=found.run_id,
-                key=found.key,
-                steps=cast("list[int]", found.points.steps),
-                timestamps=cast("list[int]", found.points.timestamps),
-                values=_values(found.points.values),
-                sampled=found.sampled,
-                points=found.total,
-            )
-        )
-        for found in some
-    ]
-    return orjson.dumps(series, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    return b",".join(map(_series, some))
+
+
+def _series(found: _Found) -> bytes:
+    """Its JSON; numpy's columns are written as they are."""
+    series = MetricSeries(
+        run_id=found.run_id,
+        key=found.key,
+        steps=cast("list[int]", found.points.steps),
+        timestamps=cast("list[int]", found.points.timestamps),
+        values=_values(found.points.values),
+        sampled=found.sampled,
+        points=found.total,
+    )
+    return orjson.dumps(msgspec.structs.asdict(series), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _values(values: Doubles) -> list[float | str]:

@@ -29,7 +29,7 @@ async def joined(
     second = await _next(parts)
     if not second:
         return Answer(begin + first + end, content_type=content_type)
-    return Answer(begin + first, content_type=content_type, rest=_rest(second, parts, end, between))
+    return Answer(begin, content_type=content_type, rest=_rest(first, second, parts, end, between))
 
 
 async def _next(parts: AsyncIterator[bytes]) -> bytes:
@@ -39,9 +39,14 @@ async def _next(parts: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-async def _rest(part: bytes, parts: AsyncIterator[bytes], end: bytes, between: bytes) -> AsyncIterator[bytes]:
+async def _rest(
+    first: bytes, part: bytes, parts: AsyncIterator[bytes], end: bytes, between: bytes
+) -> AsyncIterator[bytes]:
+    yield first
     while part:
-        yield between + part
+        if between:
+            yield between
+        yield part  # as it is: putting a few bytes before millions copies them
         part = await _next(parts)
     yield end
 
