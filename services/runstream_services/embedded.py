@@ -42,7 +42,7 @@ from runstream_services.settings import Settings
 
 log = structlog.get_logger()
 
-#: Connections for reads; a read takes one for as long as its one query runs.
+#: Connections for reads; a read takes one for as long as its one query runs, but for two that sample long histories.
 READERS: Final = 8
 
 #: Connections that wait to be accepted.

@@ -34,7 +34,7 @@ KEPT_POINTS: Final = 65_536
 #: Rows may hold equal points: so many times as many as were asked for are decoded, to see if they are so few.
 SLACK: Final = 4
 
-#: Runs that are read at once, on one snapshot.
+#: Runs that are read at once, on one snapshot, but for long ones.
 RUNS_AT_ONCE: Final = 16
 
 
@@ -59,12 +59,12 @@ class Sample(NamedTuple):
 
 
 async def even_samples(gateway: Gateway, run_ids: Sequence[str], asked: Asked) -> list[Sample]:
-    """MLflow's sample by rank, for each run, on one snapshot."""
+    """MLflow's sample by rank, for each run; a long history is read on a snapshot of its own."""
     return await _samples(gateway, run_ids, asked, _even, _even_of_long)
 
 
 async def extreme_samples(gateway: Gateway, run_ids: Sequence[str], asked: Asked) -> list[Sample]:
-    """A sample that holds the first and the last point, the least and the greatest value, and NaN, of each run."""
+    """A sample that holds the first and the last point, the least and the greatest value, and NaN; else the same."""
     return await _samples(gateway, run_ids, asked, _extremes, _extremes_of_long)
 
 
@@ -83,17 +83,26 @@ async def _samples(
     of_whole: Callable[[Points, int], Points],
     of_long: Callable[[_Long, Asked], Awaitable[tuple[Points, int]]],
 ) -> list[Sample]:
-    async def read(suffix: str, select: Select) -> list[Sample]:
-        rows = await select(outlines_query(suffix), run_ids, asked.key, asked.low, asked.high, WHOLE_POINTS)
-        by_run = {run_id: list(members) for run_id, members in groupby(rows, key=itemgetter("run_id"))}
-        short = {run_id: rows for run_id, rows in by_run.items() if rows[0]["data"] is not None}
-        found = await asyncio.to_thread(_of_short, short, asked, of_whole)
-        for run_id in by_run.keys() - short.keys():
-            history = _Long(select, suffix, run_id, by_run[run_id], asked)
-            found[run_id] = Sample(run_id, *await of_long(history, asked))
-        return [found.get(run_id, Sample(run_id, _NONE, 0)) for run_id in run_ids]
+    rows = await gateway.fetch(
+        (METRIC_BLOCKS.name,),
+        lambda suffixes: outlines_query(suffixes[METRIC_BLOCKS.name]),
+        run_ids,
+        asked.key,
+        asked.low,
+        asked.high,
+        WHOLE_POINTS,
+    )
+    by_run = {run_id: list(members) for run_id, members in groupby(rows, key=itemgetter("run_id"))}
+    short = {run_id: rows for run_id, rows in by_run.items() if rows[0]["data"] is not None}
+    found = await asyncio.to_thread(_of_short, short, asked, of_whole)
+    for run_id in by_run.keys() - short.keys():
 
-    return await gateway.snapshot(METRIC_BLOCKS.name, read)
+        async def read_long(suffix: str, select: Select, run_id: str = run_id) -> Sample:
+            rows = await select(outlines_query(suffix), [run_id], asked.key, asked.low, asked.high, 0)
+            return Sample(run_id, *await of_long(_Long(select, suffix, run_id, rows, asked), asked))
+
+        found[run_id] = await gateway.snapshot(METRIC_BLOCKS.name, read_long)
+    return [found.get(run_id, Sample(run_id, _NONE, 0)) for run_id in run_ids]
 
 
 _NONE: Final = Points(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))

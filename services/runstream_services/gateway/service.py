@@ -30,6 +30,9 @@ Select = Callable[..., Awaitable[list[asyncpg.Record]]]
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
 DEADLINE_S: Final = 15.0
 
+#: Reads of several queries at once: they hold a connection in between, and other reads must find one.
+SNAPSHOTS: Final = 2
+
 #: Experiments whose artifact location is remembered.
 CACHED_LOCATIONS: Final = 10_000
 
@@ -58,6 +61,7 @@ class Gateway:
         self._next_head: asyncio.Task[int] | None = None
         self._locations: dict[int, str | None] = {}
         self.truncated = 0
+        self._snapshots = asyncio.Semaphore(SNAPSHOTS)
 
     async def emit(self, stream: str, event: Event) -> Outcome:
         """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it."""
@@ -153,12 +157,13 @@ class Gateway:
         """Run several queries of one projection on one snapshot, that sees everything as :meth:`fetch` does.
 
         ``read`` gets the ending of the projection's table names and what runs a query, and may be called again. It
-        must not take long: an open snapshot makes every change of a hot row dearer.
+        must not take long: an open snapshot makes every change of a hot row dearer. A few run at once, others wait.
         """
 
         async def attempt() -> T:
             suffixes = await self._projections.wait_for((name,), await self.head(), self._deadline_s)
             async with (
+                self._snapshots,
                 self._pool.use("reading") as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
