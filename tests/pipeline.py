@@ -197,7 +197,7 @@ class Tables:
     async def points(self, run_id: str, key: str) -> list[tuple[int, int, float]]:
         """(timestamp, step, value) of a metric's points as metrics/get-history reads them."""
         query = metric_blocks.history_query(self.suffixes[metric_blocks.METRIC_BLOCKS.name])
-        rows = await self.connection.fetch(query, run_id, key, -(2**63), 2**62)
+        rows = await self.connection.fetch(query, run_id, key, -(2**63), 2**62, -(2**63), 2**63 - 1)
         found = history([decode(row["data"]) for row in rows], key)
         return list(zip(found.timestamps.tolist(), found.steps.tolist(), found.values.tolist(), strict=True))
 

@@ -381,6 +381,9 @@ class _Reader:
         firsts, changes = self.integers(len(counts)), self.integers(self.points - len(counts))
         if not len(changes):
             return firsts
+        if len(counts) == 1:
+            words = np.concatenate([firsts, changes]).view(np.uint64)
+            return np.cumsum(words, out=words).view(np.int64)
         words = np.zeros(self.points, np.uint64)
         words[np.delete(np.arange(self.points), starts)] = changes.view(np.uint64)
         np.cumsum(words, out=words)

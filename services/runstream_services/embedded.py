@@ -32,7 +32,7 @@ from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import PATIENCE_S, database_of, prepare
 from runstream_services.gateway.app import build
 from runstream_services.gateway.one_write import OneWriteProtocol
-from runstream_services.gateway.service import READER_SETTINGS, Gateway
+from runstream_services.gateway.service import READER_SETTINGS, SEARCHER_SETTINGS, Gateway
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
 from runstream_services.projector.compactor import Compactor
@@ -42,8 +42,9 @@ from runstream_services.settings import Settings
 
 log = structlog.get_logger()
 
-#: Connections for reads; a read takes one for as long as its one query runs.
-READERS: Final = 8
+#: Connections for reads; a read takes one for as long as its one query runs. Searches have connections of their own.
+READERS: Final = 6
+SEARCHERS: Final = 4
 
 #: Connections that wait to be accepted.
 BACKLOG: Final = 1024
@@ -99,7 +100,10 @@ class Node:
         )
         self.projector = Projector(fold, self.tail, self.owner, by_force=alone, on_tail_row=self.compactor.added)
         self.pool = Pool(database, READERS, on_open=self.projector.confirm, settings=READER_SETTINGS)
-        self.gateway = Gateway(self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom)
+        self.searchers = Pool(database, SEARCHERS, on_open=self.projector.confirm, settings=SEARCHER_SETTINGS)
+        self.gateway = Gateway(
+            self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom, searchers=self.searchers
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -120,6 +124,7 @@ class Node:
             async with asyncio.timeout(SERVICES_S / 4), self._leases.use("giving up the leases") as connection:
                 await postgres_projections.release(connection, self.owner)
         await self.pool.close()
+        await self.searchers.close()
         for line in self._lines:
             await line.close()
 

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters.postgres import Database, Line, Pool
-from runstream_services.gateway import metrics
+from runstream_services.gateway import histories, metrics
 from runstream_services.gateway.http import Endpoint, Request, Room
 from runstream_services.gateway.service import Gateway
 from runstream_services.projector.compactor import Compactor
@@ -34,7 +34,7 @@ Point = tuple[int, int, float]
 
 @pytest.fixture(autouse=True)
 def _nothing_to_spare() -> Iterator[None]:
-    with mock.patch.object(metrics, "SPARE_POINTS", 0):
+    with mock.patch.object(histories, "SPARE_POINTS", 0):
         yield
 
 
@@ -115,9 +115,9 @@ async def test_a_page_leaves_out_the_chunks_behind_it(database: Database) -> Non
             read.append(len(data))
             return unpatched(data)
 
-        unpatched = metrics.decode
+        unpatched = histories.decode
         try:
-            with mock.patch.object(metrics, "decode", decode), mock.patch.object(metrics, "SPARE_POINTS", 5):
+            with mock.patch.object(histories, "decode", decode), mock.patch.object(histories, "SPARE_POINTS", 5):
                 assert await pages(gateway, 10) == [
                     [(at, at, float(at)) for at in range(first, first + 10)] for first in (0, 10, 20)
                 ]
@@ -142,7 +142,7 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(database: 
             if message["type"] == "http.response.body":
                 await owner.execute("alter table log_head rename to gone")
 
-        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"run_id=r&metric_key=k"}
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"run_id=r&metric_key=k", "headers": []}
         endpoint = Endpoint(gateway, {"GET": metrics.get_history}, Room())
         async with connected(database) as owner:
             try:

@@ -360,25 +360,3 @@ def test_runs_are_searched_in_experiments() -> None:
 )
 def test_a_bad_search_of_runs_is_refused(fields: dict[str, Any], said: str) -> None:
     assert said in refusal(runs.parse_search_runs, fields)
-
-
-def test_the_history_of_a_metric_is_asked_for_in_pages_or_whole() -> None:
-    query = [("run_id", "r"), ("metric_key", "a//b")]
-    assert runs.parse_get_metric_history(query) == runs.GetMetricHistory("r", "a//b", None, None)
-    paged = [("run_uuid", "r"), ("metric_key", "a"), ("max_results", "25000"), ("page_token", "t")]
-    assert runs.parse_get_metric_history(paged) == runs.GetMetricHistory("r", "a", 25_000, "t")
-    assert runs.parse_get_metric_history([*query, ("page_token", "")]).page_token is None
-
-
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
-        ([("metric_key", "a")], MISSING.format("run_id")),
-        ([("run_id", "r")], MISSING.format("metric_key")),
-        ([("run_id", "r"), ("metric_key", "a"), ("max_results", "0")], "Invalid value 0 for parameter 'max_results'"),
-        ([("run_id", "r"), ("metric_key", "a"), ("max_results", "")], "Invalid value \"\" for parameter 'max_results'"),
-        ([("run_id", "r"), ("metric_key", "a\x00")], "parameter 'metric_key' supplied: it holds the character U+0000"),
-    ],
-)
-def test_a_bad_question_for_a_history_is_refused(query: list[tuple[str, str]], said: str) -> None:
-    assert said in refusal(runs.parse_get_metric_history, query)

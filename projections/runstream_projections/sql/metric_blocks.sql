@@ -22,9 +22,13 @@ create table metric_blocks_vN (
     points        integer  not null,
     min_timestamp bigint   not null,
     max_timestamp bigint   not null,
+    min_step      bigint   not null,
+    max_step      bigint   not null,
     key_first     text     collate "C" not null,
     key_last      text     collate "C" not null,
     data          bytea    not null,
+    summary_keys  text[]   collate "C",             -- the keys of which it holds many points,
+    summaries     bytea,                            -- and a summary of each: pyramid.py
     primary key (run_id, since, part)
 ) with (autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_scale_factor = 0.05);
 alter table metric_blocks_vN alter column data set storage external;

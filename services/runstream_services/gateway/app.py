@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import experiments, inputs, metrics, probes, runs, search
+from runstream_services.gateway import experiments, inputs, metric_columns, metrics, probes, runs, search
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -35,10 +35,20 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/runs/outputs", inputs.log_outputs),
     ("POST", "/runs/log-model", inputs.log_model),
     ("GET", "/metrics/get-history", metrics.get_history),
+    ("GET", "/metrics/get-history-bulk-interval", metrics.get_history_bulk_interval),
 )
 
 #: (method, path below /ajax-api/2.0/mlflow alone, handler): what only the web pages ask for.
-AJAX: Final[tuple[tuple[str, str, Handler], ...]] = (("POST", "/experiments/search-datasets", inputs.search_datasets),)
+AJAX: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/experiments/search-datasets", inputs.search_datasets),
+    ("GET", "/metrics/get-history-bulk", metrics.get_history_bulk),
+)
+
+#: (method, path below /api/runstream/v1, handler)
+NATIVE: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("GET", "/metrics/history", metric_columns.history_by_query),
+    ("POST", "/metrics/history", metric_columns.history),
+)
 
 PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/", probes.page),
@@ -53,11 +63,13 @@ def build(gateway: Gateway) -> Front:
     """Return the ASGI application."""
     room = Room()
     exact: dict[str, dict[str, Handler]] = {}
-    for method, path, handler in MLFLOW:
-        for prefix in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"):
+    for prefix, endpoints in (
+        ("/api/2.0/mlflow", MLFLOW),
+        ("/ajax-api/2.0/mlflow", MLFLOW + AJAX),
+        ("/api/runstream/v1", NATIVE),
+    ):
+        for method, path, handler in endpoints:
             exact.setdefault(prefix + path, {})[method] = handler
-    for method, path, handler in AJAX:
-        exact.setdefault("/ajax-api/2.0/mlflow" + path, {})[method] = handler
     return Front(
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},

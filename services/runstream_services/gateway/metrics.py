@@ -1,46 +1,25 @@
-"""Endpoints of metric histories."""
+"""Endpoints of metric histories in MLflow's API."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
-import numpy as np
-
-from runstream_projections.chunk import Points, decode, history
-from runstream_projections.metric_blocks import METRIC_BLOCKS, history_query
+from runstream_projections.chunk import Points
 from runstream_schemas.errors import invalid
-from runstream_services.gateway import render, requests_runs
+from runstream_services.gateway import render, requests_metrics
 from runstream_services.gateway.fields import INT64_MAX, INT64_MIN
+from runstream_services.gateway.histories import Part, Point, Wanted, read_part
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
-from runstream_services.gateway.requests_runs import GetMetricHistory
+from runstream_services.gateway.parts import batches, joined
+from runstream_services.gateway.samples import RUNS_AT_ONCE, Asked, Sample, even_samples
 from runstream_services.gateway.service import Gateway
-
-#: A history of more bytes than this as stored is read by a thread: others' requests are answered meanwhile.
-INLINE_BYTES: Final = 128 << 10
-
-#: More points than a page has are read at once, since the first and last chunk may lie on its edges; where that is not
-#: enough, as where chunks hold many keys, so many times as many.
-SPARE_POINTS: Final = 8_192
-MORE: Final = 4
 
 #: What is asked for in one answer is read in parts of so many points, and sent part by part.
 PART_POINTS: Final = 50_000
 ALL_POINTS: Final = 1 << 62
-
-Point = tuple[int, int, float]
-
-
-class _Part(NamedTuple):
-    """Points of a history as JSON, between the brackets of their list; the last of them, and if more follow it."""
-
-    json: bytes
-    points: int
-    last: Point | None
-    more: bool
 
 
 async def get_history(gateway: Gateway, request: Request) -> Answer:
@@ -48,83 +27,77 @@ async def get_history(gateway: Gateway, request: Request) -> Answer:
 
     A page ends with a point, and the next begins after it, so that points that arrive meanwhile shift nothing.
     """
-    asked = requests_runs.parse_get_metric_history(request.query)
+    asked = requests_metrics.parse_get_metric_history(request.query)
+    wanted = Wanted(asked.run_id, asked.metric_key)
     left = asked.max_results or ALL_POINTS
-    part = await _read(gateway, asked, _after(asked.page_token), left)
+    part = await _read(gateway, wanted, _after(asked.page_token), left)
     if not part.points:
         return Answer(render.EMPTY)
-    begin = b'{"metrics":[' + part.json
+    begin = b'{"metrics":[' + part.rendered
     if not part.more or part.points == left:
         return Answer(begin + _end(part))
-    return Answer(begin, rest=_rest(gateway, asked, part, left - part.points))
+    return Answer(begin, rest=_rest(gateway, wanted, part, left - part.points))
 
 
-async def _rest(gateway: Gateway, asked: GetMetricHistory, part: _Part, left: int) -> AsyncIterator[bytes]:
+async def _rest(gateway: Gateway, wanted: Wanted, part: Part[bytes], left: int) -> AsyncIterator[bytes]:
     """The parts after the first one. Where one cannot be read the answer breaks off, and clients see that."""
     while part.more and left:
-        part = await _read(gateway, asked, part.last, left)
+        part = await _read(gateway, wanted, part.last, left)
         left -= part.points
-        yield b"," + part.json
+        yield b"," + part.rendered
     yield _end(part)
 
 
-def _end(part: _Part) -> bytes:
+async def _read(gateway: Gateway, wanted: Wanted, after: Point | None, left: int) -> Part[bytes]:
+    """The next part, of ``left`` points at the most, without the brackets of their list."""
+
+    def rendered(points: Points) -> bytes:
+        return render.dump(render.history(wanted.key, points))[1:-1]
+
+    return await read_part(gateway, wanted, after, min(left, PART_POINTS), rendered)
+
+
+def _end(part: Part[bytes]) -> bytes:
     if part.last is None or not part.more:
         return b"]}"
     timestamp, step, value = part.last
     return b'],"next_page_token":' + render.dump(page_token([timestamp, step, value.hex()])) + b"}"
 
 
-async def _read(gateway: Gateway, asked: GetMetricHistory, after: Point | None, left: int) -> _Part:
-    """The next part, of ``left`` points at the most."""
-    size = min(left, PART_POINTS)
-    least = INT64_MIN if after is None else after[0]
-    budget = size + SPARE_POINTS
-    while True:
-        rows = await gateway.fetch(
-            (METRIC_BLOCKS.name,),
-            lambda suffixes: history_query(suffixes[METRIC_BLOCKS.name]),
-            asked.run_id,
-            asked.metric_key,
-            least,
-            budget,
-        )
-        chunks = [row["data"] for row in rows]
-        call = partial(_part, chunks, rows[0]["complete_below"] if rows else None, asked.metric_key, after, size)
-        part = call() if sum(map(len, chunks)) <= INLINE_BYTES else await asyncio.to_thread(call)
-        if part is not None:
-            return part
-        budget *= MORE
+async def get_history_bulk(gateway: Gateway, request: Request) -> Answer:
+    """``metrics/get-history-bulk``: run by run, by (timestamp, step, value); later runs may find no room left."""
+    asked = requests_metrics.parse_get_metric_history_bulk(request.query)
+    left = asked.max_results
+    parts: list[bytes] = []
+    for run_id in sorted(set(asked.run_ids)):
+        if not left:
+            break
+
+        def rendered(points: Points, run_id: str = run_id) -> bytes:
+            return render.dump(render.run_history(run_id, asked.metric_key, points))[1:-1]
+
+        part = await read_part(gateway, Wanted(run_id, asked.metric_key), None, left, rendered)
+        left -= part.points
+        if part.points:
+            parts.append(part.rendered)
+    return Answer(b'{"metrics":[' + b",".join(parts) + b"]}")
 
 
-def _part(
-    chunks: Sequence[bytes], complete_below: int | None, key: str, after: Point | None, size: int
-) -> _Part | None:
-    """The ``size`` points after ``after``; None where the chunks do not hold all of them and the one behind them."""
-    points = history([decode(data) for data in chunks], key)
-    if after is not None:
-        points = points.take(slice(_index_after(points, after), None))
-    if complete_below is not None:
-        points = points.take(slice(0, np.searchsorted(points.timestamps, complete_below, "left")))
-        if len(points.values) <= size:
-            return None
-    page = points.take(slice(0, size))
-    steps, timestamps, values = page.steps.tolist(), page.timestamps.tolist(), page.values.tolist()
-    last = (timestamps[-1], steps[-1], values[-1]) if values else None
-    json = render.dump(render.history(key, steps, timestamps, values))[1:-1]
-    return _Part(json, len(values), last, len(points.values) > size)
+async def get_history_bulk_interval(gateway: Gateway, request: Request) -> Answer:
+    """``metrics/get-history-bulk-interval``: of each run, in the order asked for, an even sample by step."""
+    asked = requests_metrics.parse_get_metric_history_bulk_interval(request.query)
+    sample = Asked(asked.metric_key, asked.start_step, asked.end_step, asked.max_results)
+
+    async def parts() -> AsyncIterator[bytes]:
+        for run_ids in batches(asked.run_ids, RUNS_AT_ONCE):
+            yield await asyncio.to_thread(_rendered, asked.metric_key, await even_samples(gateway, run_ids, sample))
+
+    return await joined(b'{"metrics":[', parts(), b"]}", empty=render.EMPTY)
 
 
-def _index_after(points: Points, after: Point) -> int:
-    """The index of the first point greater than ``after``, in the order of (timestamp, step, value), NaN last."""
-    timestamp, step, value = after
-    low, high = (
-        np.searchsorted(points.timestamps, timestamp, "left"),
-        np.searchsorted(points.timestamps, timestamp, "right"),
-    )
-    steps = points.steps[low:high]
-    first, last = low + np.searchsorted(steps, step, "left"), low + np.searchsorted(steps, step, "right")
-    return int(first + np.searchsorted(points.values[first:last], value, "right"))
+def _rendered(key: str, samples: Sequence[Sample]) -> bytes:
+    points = [point for run_id, points, _ in samples for point in render.run_history(run_id, key, points)]
+    return render.dump(points)[1:-1]
 
 
 def _after(token: str | None) -> Point | None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from runstream_projections.artifact_uri import artifact_root, artifact_uri
+from runstream_projections.chunk import Points
 
 #: What a proto message without fields looks like.
 EMPTY = b"{}"
@@ -107,9 +108,20 @@ def dataset_summary(row: Mapping[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def history(key: str, steps: list[int], timestamps: list[int], values: list[float]) -> list[dict[str, Any]]:
+def history(key: str, points: Points) -> list[dict[str, Any]]:
     """Points of one metric."""
     return [
-        {"key": key, "value": value, "timestamp": timestamp, "step": step}
-        for value, timestamp, step in zip(numbers(values), timestamps, steps, strict=True)
+        {"key": key, "value": value, "timestamp": timestamp, "step": step} for value, timestamp, step in _rows(points)
     ]
+
+
+def run_history(run_id: str, key: str, points: Points) -> list[dict[str, Any]]:
+    """Points of one metric of one of several runs."""
+    return [
+        {"key": key, "value": value, "timestamp": timestamp, "step": step, "run_id": run_id}
+        for value, timestamp, step in _rows(points)
+    ]
+
+
+def _rows(points: Points) -> Iterable[tuple[float | str, int, int]]:
+    return zip(numbers(points.values.tolist()), points.timestamps.tolist(), points.steps.tolist(), strict=True)

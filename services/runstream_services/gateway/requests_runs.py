@@ -81,15 +81,6 @@ class SearchRuns(msgspec.Struct, frozen=True):
     page_token: str | None
 
 
-class GetMetricHistory(msgspec.Struct, frozen=True):
-    """``metrics/get-history``; ``max_results`` None asks for all points."""
-
-    run_id: str
-    metric_key: str
-    max_results: int | None
-    page_token: str | None
-
-
 _RUN = Message({"run_id": text})
 _RUN_OR_ALIAS = Message({"run_id": text, "run_uuid": text})
 _CREATE = Message(
@@ -104,7 +95,6 @@ _SEARCH = Message(
     {"filter": text, "run_view_type": enum(rules.VIEW_TYPES), "max_results": int32, "page_token": text},
     many={"experiment_ids": text, "order_by": text},
 )
-_HISTORY = Message({"run_id": text, "run_uuid": text, "metric_key": text, "max_results": int32, "page_token": text})
 
 
 def parse_create_run(body: bytes) -> CreateRun:
@@ -182,17 +172,6 @@ def parse_search_runs(body: bytes) -> SearchRuns:
         orders=parse_order(got.get("order_by") or [], RUNS),
         page_token=got.get("page_token") or None,
     )
-
-
-def parse_get_metric_history(query: Query) -> GetMetricHistory:
-    """The query of ``metrics/get-history``."""
-    got = _HISTORY.from_query(query)
-    run_id = run_of(got)
-    metric_key: str = required(got, "metric_key")
-    max_results: int | None = got.get("max_results")
-    if max_results is not None:
-        rules.page_size(max_results)
-    return GetMetricHistory(run_id, metric_key, max_results, got.get("page_token") or None)
 
 
 def _run_name(got: dict[str, Any]) -> str | None:

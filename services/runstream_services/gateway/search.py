@@ -36,7 +36,7 @@ async def search_runs(gateway: Gateway, request: Request) -> Answer:
     async def find_page(connection: asyncpg.Connection, suffixes: Suffixes) -> asyncpg.Record:
         return await find_runs(connection, search, suffixes)
 
-    page = await gateway.read(RUN_PROJECTIONS, find_page)
+    page = await gateway.search(RUN_PROJECTIONS, find_page)
     if not page["found"]:
         return Answer(render.EMPTY)
     end = b"]}"
@@ -91,7 +91,7 @@ async def _experiments(gateway: Gateway, asked: SearchExperiments) -> Answer:
         rows: list[asyncpg.Record] = await connection.fetch(statement.sql, *statement.args)
         return rows
 
-    rows = await gateway.read(EXPERIMENT_PROJECTIONS, find_page)
+    rows = await gateway.search(EXPERIMENT_PROJECTIONS, find_page)
     page = rows[: search.limit]
     body: dict[str, object] = {"experiments": [render.experiment(row) for row in page]} if page else {}
     if len(rows) > len(page):

@@ -23,25 +23,32 @@ from runstream_services.adapters.postgres_projections import LIVE_VERSION
 from runstream_services.gateway import rules
 from runstream_services.ports import Outcome, ReadSide, RunRegister
 
+T = TypeVar("T")
+
+#: Runs a query with its arguments.
+Select = Callable[..., Awaitable[list[asyncpg.Record]]]
+
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
 DEADLINE_S: Final = 15.0
 
 #: How long one query of a read may take in PostgreSQL.
 QUERY_S: Final = 10
 
-#: Settings of the connections that reads use. A plan is made for each query's own values: the best depends on them.
-READER_SETTINGS: Final = {
-    "statement_timeout": f"{QUERY_S}s",
+#: Settings of the connections that reads use, and of those that search: there a plan is made for each query's own
+#: values, since the best depends on them, and what is searched is mostly in memory.
+READER_SETTINGS: Final = {"statement_timeout": f"{QUERY_S}s"}
+SEARCHER_SETTINGS: Final = {
+    **READER_SETTINGS,
     "plan_cache_mode": "force_custom_plan",
     "work_mem": "32MB",
-    "random_page_cost": "1.1",  # what is searched is mostly in memory
+    "random_page_cost": "1.1",
 }
+
+#: Reads of several queries at once: they hold a connection in between, and other reads must find one.
+SNAPSHOTS: Final = 2
 
 #: Experiments whose artifact location is remembered.
 CACHED_LOCATIONS: Final = 10_000
-
-
-T = TypeVar("T")
 
 
 class Gateway:
@@ -56,9 +63,11 @@ class Gateway:
         now_ms: Callable[[], int],
         randomness: Callable[[int], bytes],
         deadline_s: float = DEADLINE_S,
+        searchers: Pool | None = None,
     ) -> None:
         self._bus = bus
         self._pool = pool
+        self._searchers = searchers or pool
         self._runs = runs
         self._projections = projections
         self.now_ms = now_ms
@@ -68,6 +77,7 @@ class Gateway:
         self._next_head: asyncio.Task[int] | None = None
         self._locations: dict[int, str | None] = {}
         self.truncated = 0
+        self._snapshots = asyncio.Semaphore(SNAPSHOTS)
 
     async def emit(self, stream: str, event: Event) -> Outcome:
         """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it."""
@@ -155,7 +165,30 @@ class Gateway:
 
         return await self.read(names, run)
 
-    async def read(self, names: Sequence[str], work: Callable[[asyncpg.Connection, Suffixes], Awaitable[T]]) -> T:
+    async def search(self, names: Sequence[str], work: Callable[[asyncpg.Connection, Suffixes], Awaitable[T]]) -> T:
+        """:meth:`read` for what may take long: it has connections of its own, so that other reads find theirs."""
+        return await self.read(names, work, self._searchers)
+
+    async def snapshot(self, name: str, read: Callable[[str, Select], Awaitable[T]]) -> T:
+        """Run several queries of one projection on one snapshot, that sees everything as :meth:`read` does.
+
+        ``read`` gets the ending of the projection's table names and what runs a query, and may be called again. It
+        must not take long: an open snapshot makes every change of a hot row dearer. A few run at once, others wait.
+        """
+
+        async def work(connection: asyncpg.Connection, suffixes: Suffixes) -> T:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await read(suffixes[name], connection.fetch)
+
+        async with self._snapshots:
+            return await self.search((name,), work)
+
+    async def read(
+        self,
+        names: Sequence[str],
+        work: Callable[[asyncpg.Connection, Suffixes], Awaitable[T]],
+        pool: Pool | None = None,
+    ) -> T:
         """Read what sees everything that was acknowledged before this call; ``work`` reads one snapshot.
 
         It is given a connection and the endings of the table names of ``names``. While PostgreSQL restarts it is begun
@@ -165,7 +198,7 @@ class Gateway:
 
         async def attempt() -> T:
             suffixes = await self._projections.wait_for(names, await self.head(), self._deadline_s)
-            return await self._on_reader(lambda connection: work(connection, suffixes))
+            return await _on(pool or self._pool, lambda connection: work(connection, suffixes))
 
         return await self._retried("reading", attempt)
 
@@ -174,19 +207,7 @@ class Gateway:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
             return rows
 
-        return await self._on_reader(run)
-
-    async def _on_reader(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        try:
-            async with self._pool.use("reading") as connection:
-                try:
-                    return await work(connection)
-                except asyncpg.QueryCanceledError as error:
-                    raise invalid(
-                        f"The query took longer than {QUERY_S} s, its limit: ask for less at once."
-                    ) from error
-        except asyncpg.DataError as error:
-            raise invalid(f"The request holds a value that cannot be searched for: {error}.") from error
+        return await _on(self._pool, run)
 
     async def _retried(self, doing: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause_s = 0.05
@@ -215,6 +236,20 @@ class Gateway:
             self._next_head = None  # who arrives from here on needs a later look
             rows = await self._select("select position from log_head")
             return int(rows[0][0])
+
+
+async def _on(pool: Pool, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    """Work with a connection of a pool; what is wrong with the request is a 400."""
+    try:
+        async with pool.use("reading") as connection:
+            try:
+                return await work(connection)
+            except asyncpg.QueryCanceledError as error:
+                raise invalid(f"The query took longer than {QUERY_S} s, its limit: ask for less at once.") from error
+    except asyncpg.DataError as error:
+        raise invalid(f"The request holds a value that cannot be searched for: {error}.") from error
+    except asyncpg.ProgramLimitExceededError as error:
+        raise invalid(f"The answer is too large to be made at once: ask for less ({error}).") from error
 
 
 def _looked_at(task: asyncio.Task[int]) -> None:
