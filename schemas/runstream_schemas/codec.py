@@ -112,7 +112,7 @@ def decode_payload(envelope: Envelope) -> Event:
     if decoder is None or envelope.version > CURRENT_VERSION:
         raise UnknownEventType(f"event {envelope.id}: {envelope.type} version {envelope.version} is not known here")
     payload = upcast(envelope.type, envelope.version, bytes(envelope.payload))
-    if _ESCAPED_NUL.search(payload):
+    if b"\\u0000" in payload and _ESCAPED_NUL.search(payload):
         raise Undecodable(f"event {envelope.id}: a NUL character, which PostgreSQL cannot store")
     try:
         event = decoder.decode(payload)

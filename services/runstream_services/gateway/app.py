@@ -1,10 +1,10 @@
-"""Which endpoint is behind which path (MLflow's REST API, `docs/mlflow-compatibility.md`)."""
+"""Which endpoint is behind which path: MLflow's REST API (`docs/mlflow-compatibility.md`) and Runstream's own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import experiments, metrics, probes, runs
+from runstream_services.gateway import events, experiments, metrics, probes, runs
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -34,6 +34,9 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/metrics/get-history", metrics.get_history),
 )
 
+#: (method, path below /api/runstream/v1, handler): what only Runstream has.
+NATIVE: Final[tuple[tuple[str, str, Handler], ...]] = (("POST", "/events", events.append),)
+
 PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/", probes.page),
     ("GET", "/health", probes.health),
@@ -50,6 +53,8 @@ def build(gateway: Gateway) -> Front:
     for method, path, handler in MLFLOW:
         for prefix in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"):
             exact.setdefault(prefix + path, {})[method] = handler
+    for method, path, handler in NATIVE:
+        exact.setdefault("/api/runstream/v1" + path, {})[method] = handler
     return Front(
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},

@@ -71,6 +71,13 @@ class Gateway:
             raise RequestError(decision.code or "INVALID_PARAMETER_VALUE", decision.message or "rejected")
         return outcome
 
+    async def emit_all(self, events: Sequence[tuple[Envelope, Event]]) -> list[Outcome | RequestError]:
+        """Send events that carry their own ids, in this order, and wait for what becomes of each.
+
+        Raises :class:`Unavailable` where that is not known of all of them: sent again, they are the same events.
+        """
+        return await self._bus.emit_all(events, self._deadline_s)
+
     async def write_run(self, run_id: str, event: Event, *, metrics_only: bool = False) -> Outcome:
         """Emit an event of a run that exists.
 
@@ -104,7 +111,11 @@ class Gateway:
 
     def hidden_by(self, run_id: str) -> str | None:
         """The projection that does not show what is logged to this run, since it could not fold an earlier event."""
-        parked = self._projections.parked_at(run_stream(run_id))
+        return self.stream_hidden_by(run_stream(run_id))
+
+    def stream_hidden_by(self, stream: str) -> str | None:
+        """The projection that does not show what is sent to this stream, since it could not fold an earlier event."""
+        parked = self._projections.parked_at(stream)
         return None if parked is None else parked[0]
 
     async def _run_exists(self, run_id: str) -> bool:
