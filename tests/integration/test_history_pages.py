@@ -142,7 +142,7 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(database: 
             if message["type"] == "http.response.body":
                 await owner.execute("alter table log_head rename to gone")
 
-        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"run_id=r&metric_key=k"}
+        scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"run_id=r&metric_key=k", "headers": []}
         endpoint = Endpoint(gateway, {"GET": metrics.get_history}, Room())
         async with connected(database) as owner:
             try:

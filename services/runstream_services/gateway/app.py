@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import events, experiments, metrics, probes, runs
+from runstream_services.gateway import events, experiments, metrics, positions, probes, runs
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -35,7 +35,13 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
 )
 
 #: (method, path below /api/runstream/v1, handler): what only Runstream has.
-NATIVE: Final[tuple[tuple[str, str, Handler], ...]] = (("POST", "/events", events.append),)
+NATIVE: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/events", events.append),
+    ("GET", "/wait", positions.wait),
+)
+
+#: Reads that are POSTs: they can wait for a position, as every GET can.
+READS_BY_POST: Final = frozenset({experiments.search, runs.search})
 
 PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/", probes.page),
@@ -52,10 +58,14 @@ def build(gateway: Gateway) -> Front:
     exact: dict[str, dict[str, Handler]] = {}
     for method, path, handler in MLFLOW:
         for prefix in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"):
-            exact.setdefault(prefix + path, {})[method] = handler
+            exact.setdefault(prefix + path, {})[method] = _reading(method, handler)
     for method, path, handler in NATIVE:
-        exact.setdefault("/api/runstream/v1" + path, {})[method] = handler
+        exact.setdefault("/api/runstream/v1" + path, {})[method] = _reading(method, handler)
     return Front(
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},
     )
+
+
+def _reading(method: str, handler: Handler) -> Handler:
+    return positions.after_position(handler) if method == "GET" or handler in READS_BY_POST else handler

@@ -18,10 +18,10 @@ from runstream_schemas.events import (
 from runstream_services.gateway import render, requests_experiments, rules
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.page_token import page_token, read_token
+from runstream_services.gateway.positions import written
 from runstream_services.gateway.requests_experiments import SearchExperiments
 from runstream_services.gateway.service import Gateway
 
-DONE: Final = Answer(render.EMPTY)
 _DELETED: Final = {"ACTIVE_ONLY": False, "DELETED_ONLY": True, "ALL": None}
 
 
@@ -32,7 +32,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         name=asked.name, created_at=gateway.now_ms(), artifact_location=asked.artifact_location, tags=asked.tags
     )
     outcome = await gateway.write_experiments(event)
-    return Answer(render.dump({"experiment_id": str(outcome.decision.result)}))
+    return written(outcome, render.dump({"experiment_id": str(outcome.decision.result)}))
 
 
 async def get(gateway: Gateway, request: Request) -> Answer:
@@ -127,5 +127,4 @@ async def delete_tag(gateway: Gateway, request: Request) -> Answer:
 
 
 async def _change(gateway: Gateway, event: Event) -> Answer:
-    await gateway.write_experiments(event)
-    return DONE
+    return written(await gateway.write_experiments(event))

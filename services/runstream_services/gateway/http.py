@@ -54,10 +54,11 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What an endpoint gets: the raw body of a POST, or the query of a GET."""
+    """What an endpoint gets: the raw body of a POST, or the query of a GET, and the headers, in lower case."""
 
     body: bytes
     query: list[tuple[str, str]]
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 Handler = Callable[[Gateway, Request], Awaitable[Answer]]
@@ -95,7 +96,7 @@ class Endpoint:
                 answer = await self._post(handler, scope, receive)
             else:
                 query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
-                answer = await handler(self._gateway, Request(b"", query))
+                answer = await handler(self._gateway, Request(b"", query, scope["headers"]))
         except asyncio.CancelledError:
             # Requests are cancelled by a server that stops and has waited for them; uvicorn would answer a bare 500.
             answer = _of_error(Unavailable("the server is stopping; what was sent may still take effect"), scope)
@@ -118,7 +119,8 @@ class Endpoint:
             await _drain(receive, {"type": "http.request", "more_body": True})
             _check_size(size)
         if size <= SMALL_BODY_BYTES:
-            return await handler(self._gateway, Request(await _body(receive, size, lambda more: None), []))
+            body = await _body(receive, size, lambda more: None)
+            return await handler(self._gateway, Request(body, [], scope["headers"]))
         taken = 0
 
         def take(more: int) -> None:
@@ -127,7 +129,8 @@ class Endpoint:
             taken += more
 
         try:
-            return await handler(self._gateway, Request(await _body(receive, size, take), []))
+            body = await _body(receive, size, take)
+            return await handler(self._gateway, Request(body, [], scope["headers"]))
         finally:
             self._room.free_bytes += taken
 

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from runstream_projections import decision_tables, reads
+from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import suffix_of
 from runstream_schemas.codec import encode_payload
 from runstream_schemas.envelope import Envelope
@@ -24,6 +25,9 @@ from runstream_services.ports import Outcome, ReadSide, RunRegister
 
 #: How long a request waits for the log or for a projection before it is answered 503 with Retry-After.
 DEADLINE_S: Final = 15.0
+
+#: How often the log is looked at for a position that it does not have yet.
+POLL_S: Final = 0.05
 
 #: Experiments whose artifact location is remembered.
 CACHED_LOCATIONS: Final = 10_000
@@ -178,6 +182,35 @@ class Gateway:
                         pause_s = min(1.0, 2 * pause_s)
         except TimeoutError:
             raise Unavailable(f"{doing}: PostgreSQL did not answer within {self._deadline_s:g} s") from None
+
+    async def wait_for(self, position: int, deadline_s: float) -> None:
+        """Wait until the log has ``position`` and every projection holds it.
+
+        Raises :class:`Unavailable` past the deadline, naming how far each is.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    if await self._reached(position, deadline_s):
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            reached = ", ".join(f"{name} {at}" for name, at in self.positions().items())
+            message = f"position {position} was not reached within {deadline_s:g} s; the projections are at: {reached}"
+            raise Unavailable(message) from None
+
+    async def _reached(self, position: int, deadline_s: float) -> bool:
+        try:
+            if await self.head() < position:  # to hurry the projector would be in vain
+                return False
+            await self._projections.wait_for(tuple(PROJECTIONS), position, deadline_s)
+        except Transient:
+            return False
+        return True
+
+    def positions(self) -> dict[str, int]:
+        """How far each projection is that this process holds."""
+        return self._projections.positions()
 
     async def head(self) -> int:
         """The end of the log, read from PostgreSQL after this call; concurrent callers share one query."""

@@ -67,6 +67,10 @@ class Projector:
         """The version of a projection that is read, and how far it is; None while this process does not hold it."""
         return self._standing.get(name)
 
+    def positions(self) -> dict[str, int]:
+        """How far each projection is that this process holds."""
+        return {name: standing.position for name, standing in sorted(self._standing.items())}
+
     def parked_at(self, stream: str) -> tuple[str, int] | None:
         """The projection that cannot fold this stream, and the position that it stopped at."""
         for name, streams in self._parked.items():
