@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from runstream_schemas.batch import BatchResult
+from runstream_schemas.answers import BatchResult
 from runstream_schemas.codec import encode
 from tests.sent import Sent
 

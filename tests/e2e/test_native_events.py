@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from runstream_schemas.batch import EventResult
+from runstream_schemas.answers import EventResult
 from runstream_schemas.codec import encode
 from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import Event, ExperimentCreated, ExperimentEnsured, RunCreated, RunLogged, RunUpdated

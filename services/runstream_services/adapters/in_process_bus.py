@@ -34,6 +34,11 @@ class InProcessBus:
         """Events that wait to be taken."""
         return len(self._queue)
 
+    @property
+    def queued_bytes(self) -> int:
+        """About what those take in memory."""
+        return self._bytes
+
     async def emit(self, envelope: Envelope, event: Event, deadline_s: float) -> Outcome:
         """Send one event and wait for what becomes of it.
 

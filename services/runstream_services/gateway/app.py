@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import events, experiments, metrics, positions, probes, runs
+from runstream_services.gateway import events, experiments, metrics, openapi, positions, probes, runs, status
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -34,11 +34,16 @@ MLFLOW: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/metrics/get-history", metrics.get_history),
 )
 
-#: (method, path below /api/runstream/v1, handler): what only Runstream has.
+#: (method, path below /api/runstream/v1, handler): what only Runstream has. Each is described in ``openapi.py``.
 NATIVE: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("POST", "/events", events.append),
     ("GET", "/wait", positions.wait),
+    ("GET", "/status", status.status),
+    ("GET", "/openapi.json", openapi.openapi),
 )
+
+#: Where Prometheus looks for it by itself.
+METRICS: Final = "/metrics"
 
 #: Reads that are POSTs: they can wait for a position, as every GET can.
 READS_BY_POST: Final = frozenset({experiments.search, runs.search})
@@ -60,10 +65,12 @@ def build(gateway: Gateway) -> Front:
         for prefix in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"):
             exact.setdefault(prefix + path, {})[method] = _reading(method, handler)
     for method, path, handler in NATIVE:
-        exact.setdefault("/api/runstream/v1" + path, {})[method] = _reading(method, handler)
+        exact.setdefault(openapi.PREFIX + path, {})[method] = _reading(method, handler)
+    exact[METRICS] = {"GET": status.metrics}
     return Front(
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},
+        gateway.answers,
     )
 
 

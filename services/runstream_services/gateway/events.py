@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from runstream_schemas.batch import BatchResult, EventResult
+from runstream_schemas.answers import BatchResult, EventResult
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import RequestError
 from runstream_schemas.events import Event

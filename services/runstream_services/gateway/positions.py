@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
+from runstream_schemas.answers import Problem, Reached
 from runstream_schemas.errors import Unavailable, invalid
 from runstream_services.gateway import render
 from runstream_services.gateway.fields import INT64_MAX, Message, int64
@@ -20,6 +23,7 @@ WAIT_POSITION: Final = b"x-runstream-wait-position"
 #: The longest that ``/wait`` may be told to take.
 MAX_TIMEOUT_MS: Final = 60_000
 
+_encode: Final = msgspec.json.Encoder().encode
 _WAIT = Message({"position": int64, "timeout_ms": int64})
 _READ = Message({"wait_position": int64})
 
@@ -71,6 +75,6 @@ async def wait(gateway: Gateway, request: Request) -> Answer:
     try:
         await gateway.wait_for(position, timeout_ms / 1_000)
     except Unavailable as late:
-        body = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": str(late), "projections": gateway.positions()}
-        return Answer(render.dump(body), ((b"retry-after", b"1"),), 503)
-    return Answer(render.dump({"position": position, "projections": gateway.positions()}))
+        problem = Problem("TEMPORARILY_UNAVAILABLE", str(late), gateway.positions())
+        return Answer(_encode(problem), ((b"retry-after", b"1"),), 503)
+    return Answer(_encode(Reached(position, gateway.positions())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import asyncpg
@@ -17,6 +18,7 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import RequestError, Transient, Unavailable, invalid, missing
 from runstream_schemas.events import CURRENT_VERSION, Event
 from runstream_schemas.ids import EXPERIMENTS, run_stream, uuid7
+from runstream_schemas.status import Process
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Pool
 from runstream_services.adapters.postgres_projections import LIVE_VERSION
@@ -34,7 +36,10 @@ CACHED_LOCATIONS: Final = 10_000
 
 
 class Gateway:
-    """Writes go to the bus, reads to the projections; ``now_ms`` and ``randomness`` are the clock and the dice."""
+    """Writes go to the bus, reads to the projections.
+
+    ``now_ms`` and ``randomness`` are the clock and the dice; ``process`` tells what this process does.
+    """
 
     def __init__(
         self,
@@ -45,6 +50,7 @@ class Gateway:
         now_ms: Callable[[], int],
         randomness: Callable[[int], bytes],
         deadline_s: float = DEADLINE_S,
+        process: Callable[[], Process] = Process,
     ) -> None:
         self._bus = bus
         self._pool = pool
@@ -57,6 +63,10 @@ class Gateway:
         self._next_head: asyncio.Task[int] | None = None
         self._locations: dict[int, str | None] = {}
         self.truncated = 0
+        #: What this process has done and has in hand.
+        self.process = process
+        #: Answers by hundreds of their status.
+        self.answers = [0] * 6
 
     async def emit(self, stream: str, event: Event) -> Outcome:
         """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it."""
@@ -159,9 +169,13 @@ class Gateway:
 
         return await self._retried("reading", attempt)
 
+    def reading(self, doing: str) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """Lend a connection for reads; ``doing`` begins the message of what goes wrong."""
+        return self._pool.use(doing)
+
     async def _select(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
-            async with self._pool.use("reading") as connection:
+            async with self.reading("reading") as connection:
                 rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
                 return rows
         except asyncpg.DataError as error:

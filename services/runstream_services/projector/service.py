@@ -60,6 +60,8 @@ class Projector:
         self._doubted = False
         self._on_tail_row = on_tail_row
         self.folded = 0
+        self.folds = 0
+        self.fold_s = 0.0
 
     # What readers ask
 
@@ -178,6 +180,8 @@ class Projector:
             await self._change(connection, group, events, end)
             self._last_change_s = time.perf_counter() - started
         self.folded += end - position
+        self.folds += 1
+        self.fold_s += self._last_change_s
         self._tail.forget_through(min(s.position for s in self._standing.values()))
 
     async def _gather(self, position: int) -> None:

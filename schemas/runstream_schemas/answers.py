@@ -1,4 +1,4 @@
-"""What a sender of events is told: the answer of ``POST /api/runstream/v1/events``."""
+"""What senders of events and those who wait for them are told: answers below ``/api/runstream/v1``."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     position: int
     results: list[EventResult]
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """Every projection holds the log up to ``position``; ``projections`` is how far each is by now."""
+
+    position: int
+    projections: dict[str, int]
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error in MLflow's shape; ``projections`` is how far each is, where a position was not reached."""
+
+    error_code: str
+    message: str
+    projections: dict[str, int] = {}
