@@ -61,8 +61,9 @@ def _check_logged(event: RunLogged) -> None:
 
 
 def _check_columns(metrics: MetricColumns) -> None:
+    # Where all columns are shortened, a few bytes stand for as many points as they like: as many as a log-batch's may.
     entries = max(len(metrics.keys), len(metrics.steps), len(metrics.timestamps), len(metrics.values))
-    if len(metrics) > entries:
+    if len(metrics) > max(entries, rules.MAX_METRICS):
         raise invalid(f"The columns stand for {len(metrics)} points and hold {entries}: equal points are sent once.")
     for name, limit in (
         ("model_ids", rules.MAX_MODEL_ID),
