@@ -13,8 +13,9 @@ class EventResult(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     ``position`` is its place in the log, None where it is not in the log: then it was refused, and sending it again
     changes nothing. ``id`` is None where the event has none that could be read. ``result`` is the id of the experiment
-    that the event created, ensured or found. ``error_code`` and ``message`` say why it was rejected, in MLflow's terms.
-    ``hidden_by`` is the projection that does not show it yet, since it could not fold an earlier event of the stream.
+    that the event created or ensured, or that a run was ensured in. ``error_code`` and ``message`` say why it was
+    rejected, in MLflow's terms. ``hidden_by`` is the projection that does not show it yet, since it could not fold an
+    earlier event of the stream.
     """
 
     id: UUID | None

@@ -178,6 +178,15 @@ def test_half_a_surrogate_pair_is_in_one_event_only(half: bytes) -> None:
     assert bytes(envelope.payload) in good
 
 
+@pytest.mark.parametrize("field", ["type", "stream", "writer"])
+def test_a_refusal_does_not_give_back_all_that_was_sent(field: str) -> None:
+    sent = msgspec.json.decode(encode(Sent(event_id(1), RUN, RunLogged()).envelope))
+    for wrong in (sent | {field: "x" * 100_000}, sent | {"payload": {"x" * 100_000: 1}}):
+        with pytest.raises(RequestError) as refusal:
+            read_event(msgspec.Raw(msgspec.json.encode(wrong)), None)
+        assert len(refusal.value.message) < 3_000
+
+
 def test_a_batch_is_bounded() -> None:
     full = b'{"events":[' + b",".join([b"{}"] * MAX_EVENTS) + b"]}"
     assert len(parse_batch(full)) == MAX_EVENTS

@@ -30,7 +30,7 @@ async def append(gateway: Gateway, request: Request) -> Answer:
     200 says that the fate of every event is known. 503 says that it is not of some, or that nothing was sent since the
     bus is full; the same events sent again are the same events, so that a sender just does that.
     """
-    sent, refused = await _read(parse_batch(request.body))
+    sent, refused = await _read(parse_batch(request.body), actor=None)  # nobody is asked yet who they are
     outcomes = await gateway.emit_all(sent)
     hidden = {stream: gateway.stream_hidden_by(stream) for stream in {envelope.stream for envelope, _ in sent}}
     results = [
@@ -44,7 +44,7 @@ async def append(gateway: Gateway, request: Request) -> Answer:
 
 
 async def _read(
-    raws: Sequence[msgspec.Raw],
+    raws: Sequence[msgspec.Raw], actor: str | None
 ) -> tuple[list[tuple[Envelope, Event]], list[tuple[int, EventResult]]]:
     """The events to append, and (place, result) of those that are refused before that."""
     sent: list[tuple[Envelope, Event]] = []
@@ -52,7 +52,7 @@ async def _read(
     decoded = 0
     for place, raw in enumerate(raws):
         try:
-            sent.append(read_event(raw, actor=None))
+            sent.append(read_event(raw, actor))
         except RequestError as error:
             refused.append((place, _result(id_of(raw), error)))
         decoded += len(raw)

@@ -21,6 +21,9 @@ MAX_EVENTS: Final = 2_000
 #: times its bytes in memory. As many points as this fit through the bus at once.
 MAX_COMMAS: Final = 500_000
 
+#: Characters of what the decoder says, which may quote what it does not know.
+MAX_WHY: Final = 1_000
+
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 #: An escaped surrogate after an even number of backslashes; with its second half where it is one of a pair.
 _SURROGATE: Final = re.compile(
@@ -48,7 +51,7 @@ def parse_batch(body: bytes) -> list[msgspec.Raw]:
     try:
         events = _events(body)
     except _NOT_DECODED as error:
-        raise invalid(f'The request body is not {{"events": [...]}}: {error}.') from None
+        raise invalid(f'The request body is not {{"events": [...]}}: {str(error)[:MAX_WHY]}.') from None
     if len(events) > MAX_EVENTS:
         raise invalid(f"A call has at most {MAX_EVENTS} events, got {len(events)}: send them in several calls.")
     return events
@@ -75,7 +78,7 @@ def read_event(raw: msgspec.Raw, actor: str | None) -> tuple[Envelope, Event]:
         envelope = decode(bytes(raw))  # a copy: the payload must not hold the whole body in memory
         event = decode_payload(envelope)
     except InvalidEvent as error:
-        raise invalid(str(error)) from error
+        raise invalid(str(error)[:MAX_WHY]) from error
     check_event(envelope, event)
     return envelope if actor is None else msgspec.structs.replace(envelope, actor=actor), event
 
