@@ -128,7 +128,7 @@ class ReadSide(Protocol):
         """Wait until ``names`` contain the log up to ``position``; return the ending of each one's table names."""
 
     def positions(self) -> dict[str, int]:
-        """How far each projection is that this process holds."""
+        """How far each projection is that this process holds; empty while that is in doubt."""
 
     def parked_at(self, stream: str) -> tuple[str, int] | None:
         """The projection that cannot fold this stream, and the position that it stopped at."""

@@ -66,7 +66,8 @@ def test_every_write_answers_with_its_position(standing_server: Server, native: 
 def test_waiting_for_what_is_there_answers_at_once(native: Native) -> None:
     _, position = new_run(native)
     for asked in (0, 1, position):
-        answer = native.get("/wait", position=asked)
+        assert native.get("/wait", position=asked).status_code == 200
+        answer = native.get("/wait", position=asked, timeout_ms=0)
         assert (answer.status_code, answer.json()["position"]) == (200, asked)
         reached = answer.json()["projections"]
         assert reached.keys() == PROJECTIONS.keys()

@@ -11,9 +11,10 @@ import msgspec
 
 from runstream_schemas.answers import BatchResult, EventResult
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import RequestError
+from runstream_schemas.errors import RequestError, Unavailable
 from runstream_schemas.events import Event
 from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.positions import not_yet
 from runstream_services.gateway.requests_events import id_of, parse_batch, read_event
 from runstream_services.gateway.service import Gateway
 from runstream_services.ports import Outcome
@@ -31,7 +32,10 @@ async def append(gateway: Gateway, request: Request) -> Answer:
     bus is full; the same events sent again are the same events, so that a sender just does that.
     """
     sent, refused = await _read(parse_batch(request.body), actor=None)  # nobody is asked yet who they are
-    outcomes = await gateway.emit_all(sent)
+    try:
+        outcomes = await gateway.emit_all(sent)
+    except Unavailable as error:
+        return not_yet(error)
     hidden = {stream: gateway.stream_hidden_by(stream) for stream in {envelope.stream for envelope, _ in sent}}
     results = [
         _result(envelope.id, outcome, hidden[envelope.stream])

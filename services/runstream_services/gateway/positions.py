@@ -33,6 +33,12 @@ def written(outcome: Outcome, body: bytes = render.EMPTY, headers: tuple[tuple[b
     return Answer(body, ((POSITION, b"%d" % outcome.position), *headers))
 
 
+def not_yet(why: Unavailable, projections: dict[str, int] | None = None) -> Answer:
+    """The 503 of the native API, whose clients try again as often as it takes: soon."""
+    problem = Problem("TEMPORARILY_UNAVAILABLE", str(why), projections or {})
+    return Answer(_encode(problem), ((b"retry-after", b"1"),), 503)
+
+
 def after_position(handler: Handler) -> Handler:
     """The same read, which waits first where it is asked for a position; past the deadline it is a 503."""
 
@@ -64,7 +70,7 @@ def _in_range(number: int, name: str, most: int = INT64_MAX) -> int:
 async def wait(gateway: Gateway, request: Request) -> Answer:
     """``GET /wait``: answers when every projection holds ``position``, or 503 after ``timeout_ms``.
 
-    Both say how far the log and the projections are.
+    Both say how far the projections are.
     """
     got = _WAIT.from_query(request.query)
     if got.get("position") is None:
@@ -75,6 +81,5 @@ async def wait(gateway: Gateway, request: Request) -> Answer:
     try:
         await gateway.wait_for(position, timeout_ms / 1_000)
     except Unavailable as late:
-        problem = Problem("TEMPORARILY_UNAVAILABLE", str(late), gateway.positions())
-        return Answer(_encode(problem), ((b"retry-after", b"1"),), 503)
+        return not_yet(late, gateway.positions())
     return Answer(_encode(Reached(position, gateway.positions())))

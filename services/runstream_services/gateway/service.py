@@ -202,6 +202,9 @@ class Gateway:
 
         Raises :class:`Unavailable` past the deadline, naming how far each is.
         """
+        held = self.positions()
+        if held.keys() >= PROJECTIONS.keys() and min(held.values()) >= position:
+            return
         try:
             async with asyncio.timeout(deadline_s):
                 while True:
@@ -223,7 +226,7 @@ class Gateway:
         return True
 
     def positions(self) -> dict[str, int]:
-        """How far each projection is that this process holds."""
+        """How far each projection is that this process holds; empty while that is in doubt."""
         return self._projections.positions()
 
     async def head(self) -> int:

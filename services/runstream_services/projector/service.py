@@ -70,8 +70,8 @@ class Projector:
         return self._standing.get(name)
 
     def positions(self) -> dict[str, int]:
-        """How far each projection is that this process holds."""
-        return {name: standing.position for name, standing in sorted(self._standing.items())}
+        """How far each projection is that this process holds; empty while that is in doubt."""
+        return {} if self._doubted else {name: held.position for name, held in sorted(self._standing.items())}
 
     def parked_at(self, stream: str) -> tuple[str, int] | None:
         """The projection that cannot fold this stream, and the position that it stopped at."""

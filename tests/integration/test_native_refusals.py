@@ -63,7 +63,7 @@ async def test_a_full_bus_takes_nothing_of_a_batch_and_all_of_it_later(database:
         await asyncio.sleep(0)
         batch = [logged(3), logged(4), logged(5)]
         status, headers, body = await post(api, batch)
-        assert (status, int(headers[b"retry-after"]) > 0, len(bus)) == (503, True, 2)
+        assert (status, headers[b"retry-after"], len(bus)) == (503, b"1", 2)
         assert msgspec.json.decode(body)["error_code"] == "TEMPORARILY_UNAVAILABLE"
         await p.writer.append(await bus.receive(10, 1 << 20))
         assert (await waiting)[0] == 200
@@ -79,7 +79,7 @@ async def test_what_nobody_knows_the_fate_of_is_a_503_and_may_be_sent_again(data
     async with pipeline(database) as p, endpoint(p, bus, deadline_s=0.1) as api:
         batch = [logged(1), logged(2)]
         status, headers, body = await post(api, batch)
-        assert (status, int(headers[b"retry-after"]) > 0) == (503, True)
+        assert (status, headers[b"retry-after"]) == (503, b"1")
         assert b"may still take effect" in body
         await p.writer.append(await bus.receive(10, 1 << 20))
         again = asyncio.create_task(post(api, batch))
