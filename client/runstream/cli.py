@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
@@ -88,6 +89,32 @@ def verify(
 ) -> None:
     """Check the log's hash chain, then the decisions and each projection against ones made from it, beside a server."""
     _server().verify(names or [], _given(data=data, database_url=database_url), log_only=log_only)
+
+
+@app.command()
+def status(
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="The server's address.  [env: RUNSTREAM_SERVER; default: http://127.0.0.1:5000, or RUNSTREAM_PORT]",
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the server sends.")] = False,
+) -> None:
+    """Show how a running server is doing: log, projections, rates, and what went wrong. Token: RUNSTREAM_TOKEN."""
+    from runstream.status import Away, show  # noqa: PLC0415 -- rich takes time to import
+
+    port = os.environ.get("RUNSTREAM_PORT") or "5000"
+    address = server or os.environ.get("RUNSTREAM_SERVER") or f"http://127.0.0.1:{port}"
+    try:
+        show(address, os.environ.get("RUNSTREAM_TOKEN"), watch=watch, as_json=as_json)
+    except Away as away:
+        typer.echo(f"runstream: {away}", err=True)
+        raise typer.Exit(1) from away
+    except KeyboardInterrupt:
+        raise typer.Exit from None
 
 
 def _given(**options: Any) -> dict[str, Any]:

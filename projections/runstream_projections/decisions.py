@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from uuid import UUID
 
 from runstream_schemas.events import (
@@ -62,7 +62,7 @@ class Claim:
 class Decision(NamedTuple):
     """What became of a claim; ``code`` and ``message`` are MLflow's, ``result`` an experiment id."""
 
-    verdict: str
+    verdict: Literal["accepted", "rejected", "waiting"]
     code: str | None = None
     message: str | None = None
     result: int | None = None

@@ -84,6 +84,11 @@ def decode(data: bytes) -> Envelope:
 
 def check(envelope: Envelope) -> None:
     """Raise :class:`Undecodable` unless the envelope's own fields can be stored and its type fits its stream."""
+    for name in (envelope.type, envelope.stream, envelope.actor or "", envelope.writer or ""):
+        if "\0" in name or len(name) > 1024:
+            raise Undecodable(
+                f"event {envelope.id}: a NUL or over 1,024 characters in its type, stream, actor or writer"
+            )
     kind, stream = EVENT_TYPES.get(envelope.type), envelope.stream
     own = (
         len(stream) > len(RUN_PREFIX) and stream.startswith(RUN_PREFIX) if kind in RUN_EVENTS else stream == EXPERIMENTS
@@ -95,11 +100,6 @@ def check(envelope: Envelope) -> None:
     for number in (envelope.sent_at, envelope.sequence or 0):
         if not -(1 << 63) <= number < 1 << 63:
             raise Undecodable(f"event {envelope.id}: sent_at or sequence is out of range")
-    for name in (envelope.type, envelope.stream, envelope.actor or "", envelope.writer or ""):
-        if "\0" in name or len(name) > 1024:
-            raise Undecodable(
-                f"event {envelope.id}: a NUL or over 1,024 characters in its type, stream, actor or writer"
-            )
 
 
 def decode_payload(envelope: Envelope) -> Event:
@@ -112,7 +112,7 @@ def decode_payload(envelope: Envelope) -> Event:
     if decoder is None or envelope.version > CURRENT_VERSION:
         raise UnknownEventType(f"event {envelope.id}: {envelope.type} version {envelope.version} is not known here")
     payload = upcast(envelope.type, envelope.version, bytes(envelope.payload))
-    if _ESCAPED_NUL.search(payload):
+    if b"\\u0000" in payload and _ESCAPED_NUL.search(payload):
         raise Undecodable(f"event {envelope.id}: a NUL character, which PostgreSQL cannot store")
     try:
         event = decoder.decode(payload)

@@ -70,6 +70,12 @@ class MetricColumns(
                 raise Undecodable(f"metric columns of {points} points with {entries} {name}")
         if len(set(_identities(self.keys, self.model_ids, self.dataset_names, self.dataset_digests))) != series:
             raise Undecodable("metric columns that hold one series twice")
+        try:
+            sum(self.values)  # type: ignore[arg-type]  # the quickest look for a string among floats
+        except TypeError:
+            self._check_names()
+
+    def _check_names(self) -> None:
         for value in set(self.values):
             if type(value) is str and value not in NON_FINITE_NAMES:
                 raise Undecodable(f"a metric value that is not a number: {value[:40]!r}")

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sized
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import CheckpointMoved, StartupError, Unavailable
 from runstream_schemas.events import CURRENT_VERSION, ExperimentCreated
 from runstream_schemas.ids import DEFAULT_EXPERIMENT_EVENT, EXPERIMENTS, uuid7
+from runstream_schemas.status import Process
 from runstream_services.adapters import postgres_projections
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line, Pool
@@ -35,6 +36,7 @@ from runstream_services.gateway.one_write import OneWriteProtocol
 from runstream_services.gateway.service import READER_SETTINGS, SEARCHER_SETTINGS, Gateway
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
+from runstream_services.observe import LOOK_S, Rates
 from runstream_services.projector.compactor import Compactor
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.service import Projector
@@ -102,7 +104,42 @@ class Node:
         self.pool = Pool(database, READERS, on_open=self.projector.confirm, settings=READER_SETTINGS)
         self.searchers = Pool(database, SEARCHERS, on_open=self.projector.confirm, settings=SEARCHER_SETTINGS)
         self.gateway = Gateway(
-            self.bus, self.pool, self.decider, self.projector, now_ms, os.urandom, searchers=self.searchers
+            self.bus,
+            self.pool,
+            self.decider,
+            self.projector,
+            now_ms,
+            os.urandom,
+            searchers=self.searchers,
+            process=self.process,
+        )
+        #: Those of clients, once there is an HTTP server.
+        self.connections: Sized = ()
+        self._rates = Rates()
+        self._began_s = time.monotonic()
+
+    def process(self) -> Process:
+        """What this process has done and has in hand."""
+        writer, projector, gateway = self.writer, self.projector, self.gateway
+        events_per_s, points_per_s = self._rates.per_second()
+        return Process(
+            uptime_s=time.monotonic() - self._began_s,
+            events_per_s=events_per_s,
+            points_per_s=points_per_s,
+            connections=len(self.connections),
+            queued_events=len(self.bus),
+            queued_bytes=self.bus.queued_bytes,
+            appended_events=writer.appended,
+            appended_points=writer.appended_points,
+            appends=writer.appends,
+            append_s=writer.append_s,
+            rejected=writer.rejected,
+            dead_lettered=writer.dead_lettered,
+            folded_events=projector.folded,
+            folds=projector.folds,
+            fold_s=projector.fold_s,
+            truncated_values=gateway.truncated,
+            requests={f"{hundreds}xx": count for hundreds, count in enumerate(gateway.answers) if hundreds > 1},
         )
 
     @asynccontextmanager
@@ -111,6 +148,7 @@ class Node:
         await self._own_the_decisions()
         async with asyncio.TaskGroup() as tasks:
             leases = tasks.create_task(self._keep_leases())
+            rates = tasks.create_task(self._keep_rates())
             writer = tasks.create_task(self.writer.run())
             projector = tasks.create_task(self.projector.run())
             compactor = tasks.create_task(self.compactor.run())
@@ -119,6 +157,7 @@ class Node:
                 yield
             finally:
                 leases.cancel()
+                rates.cancel()
                 await self._drain(writer, projector, compactor)
         with contextlib.suppress(Exception):  # a lease that is not given up runs out by itself
             async with asyncio.timeout(SERVICES_S / 4), self._leases.use("giving up the leases") as connection:
@@ -166,6 +205,11 @@ class Node:
                     await postgres_projections.renew(connection, self.owner)
             except Exception as error:
                 log.warning("the leases were not renewed", reason=str(error))
+
+    async def _keep_rates(self) -> None:
+        while True:
+            self._rates.look(time.monotonic(), self.writer.appended, self.writer.appended_points)
+            await asyncio.sleep(LOOK_S)
 
     async def _ensure_default_experiment(self) -> None:
         """MLflow's clients expect experiment "0", named Default; its event's id makes a second one a duplicate."""
@@ -292,6 +336,7 @@ async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready
         timeout_graceful_shutdown=REQUESTS_S,
     )
     http = _Http(config)
+    node.connections = http.server_state.connections
     serving = asyncio.create_task(http.serve(sockets=[listener]))
     # What lives from here on lives for ever: the collector need not look at it again.
     gc.collect()

@@ -140,5 +140,8 @@ class ReadSide(Protocol):
     async def wait_for(self, names: Sequence[str], position: int, deadline_s: float) -> dict[str, str]:
         """Wait until ``names`` contain the log up to ``position``; return the ending of each one's table names."""
 
+    def positions(self) -> dict[str, int]:
+        """How far each projection is that this process holds; empty while that is in doubt."""
+
     def parked_at(self, stream: str) -> tuple[str, int] | None:
         """The projection that cannot fold this stream, and the position that it stopped at."""

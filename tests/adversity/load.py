@@ -11,8 +11,14 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode, urlsplit
+from uuid import UUID
 
+from runstream_schemas.columns import columns_from_points
+from runstream_schemas.events import RunLogged
+from runstream_schemas.ids import run_stream
 from tests.adversity.ledger import NO_ANSWER, REFUSED, Call, Ledger, Point
+from tests.native import body_of
+from tests.sent import Sent
 
 WRITERS: Final = 8
 
@@ -24,18 +30,24 @@ LONGEST_PAUSE_S: Final = 0.5
 CALL_S: Final = 90.0
 
 _PREFIX: Final = "/api/2.0/mlflow/"
+_EVENTS: Final = "/api/runstream/v1/events"
 _RARE: Final = ("nan", "inf", "-inf", "-0.0", "5e-324", "1.7976931348623157e+308")
 _JSON_OF: Final = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 class Load:
-    """Writers on a server at ``url``, running inside ``with``; all write to ``runs``, each also to runs of its own."""
+    """Writers on a server at ``url``, running inside ``with``; all write to ``runs``, most also to runs of their own.
+
+    One of them sends events, the others speak MLflow's API.
+    """
 
     def __init__(self, url: str, runs: list[str], seed: int, *, writers: int = WRITERS, pause_s: float = 0.02) -> None:
         self.ledger = Ledger()
         self._ended = threading.Event()
         self._writers = [
-            Writer(number, url, runs, random.Random(f"{seed}/{number}"), self.ledger, self._ended, pause_s)
+            (NativeWriter if number == 0 else Writer)(
+                number, url, runs, random.Random(f"{seed}/{number}"), self.ledger, self._ended, pause_s
+            )
             for number in range(writers)
         ]
 
@@ -64,9 +76,10 @@ class Connection:
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int | str, dict[str, str], Any]:
         """One attempt: the status or what stands for it, the headers, and the decoded body."""
-        content = None if body is None else json.dumps(body).encode()
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        place = path if path.startswith("/") else _PREFIX + path
         try:
-            self._http.request(method, _PREFIX + path, content, {"Content-Type": "application/json"})
+            self._http.request(method, place, content, {"Content-Type": "application/json"})
             response = self._http.getresponse()
             answered = response.read()
         except ConnectionRefusedError:
@@ -115,11 +128,7 @@ class Writer(threading.Thread):
         """Write until told to stop."""
         try:
             while not self._ended.is_set():
-                call = self._compose()
-                self._ledger.calls.append(call)
-                self._perform(call)
-                if call.acknowledged:
-                    self._take_in(call)
+                self._write()
                 self._ended.wait(self._dice.uniform(0, 2 * self._pause_s))
         except Exception as error:  # a writer that falls silent would make the test easier, not fail it
             self._ledger.complaints.append(f"{self.name} failed: {error!r}")
@@ -127,18 +136,28 @@ class Writer(threading.Thread):
         finally:
             self._connection.close()
 
-    def _perform(self, call: Call) -> None:
+    def _write(self) -> None:
+        call = self._compose()
+        self._ledger.calls.append(call)
+        self._perform([call], call.path, call.body)
+        if call.acknowledged:
+            self._take_in(call)
+
+    def _perform(self, calls: list[Call], path: str, content: Any) -> None:
+        """Send what is one call, or several events in one, until it is answered."""
+        call = calls[0]
         give_up = time.monotonic() + CALL_S
         pause_s = FIRST_PAUSE_S
         while True:
-            status, headers, body = self._connection.ask("POST", call.path, call.body)
+            status, headers, body = self._connection.ask("POST", path, content)
             exists = status == 400 and body.get("error_code") == "RESOURCE_ALREADY_EXISTS" and call.sent > 0
-            call.answers.append(200 if exists else status)
-            call.result = body
+            for each in calls:
+                each.answers.append(200 if exists else status)
+                each.result = body
             if status == 200 or exists:
                 return
             if isinstance(status, int) and (status != 503 or "retry-after" not in headers):
-                self._ledger.complaints.append(f"{call.path} was answered {status}: {body}, after {call.answers[:-1]}")
+                self._ledger.complaints.append(f"{path} was answered {status}: {body}, after {call.answers[:-1]}")
                 return
             if time.monotonic() > give_up or self._ended.wait(pause_s):
                 return
@@ -228,3 +247,35 @@ class Writer(threading.Thread):
 def _json_of(key: str, point: Point) -> dict[str, Any]:
     value = _JSON_OF.get(point.value) or float(point.value)
     return {"key": key, "value": value, "timestamp": point.timestamp, "step": point.step}
+
+
+class NativeWriter(Writer):
+    """Sends a few events at once: the same ones, by their ids, until it is told what became of each."""
+
+    def _write(self) -> None:
+        events, calls = [], []
+        for _ in range(self._dice.randint(1, 5)):
+            self._count += 1
+            call = self._batch(self._dice.choice(self._shared), f"w{self._number}.{self._count}")
+            calls.append(call)
+            events.append(Sent(UUID(int=self._dice.getrandbits(128)), run_stream(call.run), _event_of(call)))
+        self._ledger.calls += calls
+        self._perform(calls, _EVENTS, body_of(events))
+        if calls[0].acknowledged:
+            told = calls[0].result["results"]
+            if [(result["id"], result["status"]) for result in told] != [(str(e.id), "accepted") for e in events]:
+                self._ledger.complaints.append(f"valid events were answered {told}, after {calls[0].answers[:-1]}")
+
+
+def _event_of(call: Call) -> RunLogged:
+    flat = [(key, point) for key, series in call.points.items() for point in series]
+    metrics = None
+    if flat:
+        metrics = columns_from_points(
+            [key for key, _ in flat],
+            [point.step for _, point in flat],
+            [point.timestamp for _, point in flat],
+            [float(point.value) for _, point in flat],
+        )
+    ordered = {key: str(number) for key, number in call.ordered.items()}
+    return RunLogged(metrics=metrics, params=call.params, tags=call.tags | ordered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import pytest
@@ -26,6 +27,10 @@ class Bus(Protocol):
 
     async def emit(self, envelope: Envelope, event: Event, deadline_s: float) -> Outcome: ...
 
+    async def emit_all(
+        self, events: Sequence[tuple[Envelope, Event]], deadline_s: float
+    ) -> list[Outcome | RequestError]: ...
+
     async def receive(self, max_events: int, max_bytes: int) -> list[Delivery]: ...
 
     def close(self) -> None: ...
@@ -37,6 +42,12 @@ def sent(number: int, stream: str = "r", size: int = 0) -> Sent:
 
 def emitting(bus: Bus, event: Sent, deadline_s: float = LONG_S) -> asyncio.Task[Outcome]:
     return asyncio.create_task(bus.emit(event.envelope, event.event, deadline_s))
+
+
+def emitting_all(
+    bus: Bus, events: Sequence[Sent], deadline_s: float = LONG_S
+) -> asyncio.Task[list[Outcome | RequestError]]:
+    return asyncio.create_task(bus.emit_all([(event.envelope, event.event) for event in events], deadline_s))
 
 
 async def receive_all(bus: Bus, number: int) -> list[Delivery]:
@@ -143,6 +154,53 @@ class BusContract:
             settle(received)
             await asyncio.gather(*tasks)
 
+    async def test_events_sent_together_come_in_their_order_and_each_gets_its_outcome(self) -> None:
+        bus = self.make()
+        task = emitting_all(bus, [sent(number, f"run-{number % 3}") for number in range(20)])
+        received = await receive_all(bus, 20)
+        assert [d.envelope.id for d in received] == [event_id(number) for number in range(20)]
+        assert [d.offset - received[0].offset for d in received] == list(range(20))
+        assert received[7].outcome is not None
+        received[7].outcome.set_exception(RequestError("INVALID_PARAMETER_VALUE", "no"))
+        settle(received)
+        outcomes = await task
+        assert isinstance(outcomes[7], RequestError)
+        assert outcomes[:7] + outcomes[8:] == [Outcome(d.offset + 1, ACCEPTED) for d in received if d != received[7]]
+        assert await emitting_all(bus, []) == []
+
+    async def test_events_sent_together_find_room_for_all_of_them_or_are_refused(self) -> None:
+        for bus, size in ((self.make(max_events=5), 0), (self.make(max_bytes=6_500), 1_000)):
+            first = emitting_all(bus, [sent(number, size=size) for number in range(3)])
+            await asyncio.sleep(0)
+            with pytest.raises(Unavailable):
+                await emitting_all(bus, [sent(number, size=size) for number in range(3, 6)])
+            second = emitting_all(bus, [sent(number, size=size) for number in range(3, 5)])
+            received = await receive_all(bus, 5)
+            assert [d.envelope.id for d in received] == [event_id(number) for number in range(5)]
+            settle(received)
+            await asyncio.gather(first, second)
+
+    async def test_past_the_deadline_nobody_hears_of_events_sent_together_that_all_are_known(self) -> None:
+        bus = self.make()
+        task = emitting_all(bus, [sent(number) for number in range(3)], deadline_s=0.05)
+        received = await receive_all(bus, 3)
+        settle(received[:1])
+        with pytest.raises(Unavailable, match="may still take effect"):
+            await task
+        assert all(d.outcome is not None and d.outcome.done() for d in received), "it need not be appended any more"
+        settle(received)
+
+    async def test_a_sender_of_many_that_goes_away_harms_nobody(self) -> None:
+        bus = self.make()
+        gone, stays = emitting_all(bus, [sent(1), sent(2)]), emitting(bus, sent(3))
+        received = await receive_all(bus, 3)
+        assert received[1].outcome is not None
+        received[1].outcome.set_exception(RequestError("INVALID_PARAMETER_VALUE", "no"))
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        settle(received)
+        assert (await stays).decision == ACCEPTED
+
     async def test_a_receiver_waits_for_an_event(self) -> None:
         bus = self.make()
         receiving = asyncio.create_task(receive_all(bus, 1))
@@ -181,6 +239,8 @@ class BusContract:
         bus.close()
         with pytest.raises(Unavailable, match="stopping"):
             await emitting(bus, sent(9))
+        with pytest.raises(Unavailable, match="stopping"):
+            await emitting_all(bus, [sent(9)])
         received = await bus.receive(3, 1 << 20)
         received += await bus.receive(3, 1 << 20)
         assert [d.envelope.id for d in received] == [event_id(number) for number in range(5)]

@@ -1,10 +1,22 @@
-"""Which endpoint is behind which path (MLflow's REST API, `docs/mlflow-compatibility.md`)."""
+"""Which endpoint is behind which path: MLflow's REST API (`docs/mlflow-compatibility.md`) and Runstream's own."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from runstream_services.gateway import experiments, inputs, metric_columns, metrics, probes, runs, search
+from runstream_services.gateway import (
+    events,
+    experiments,
+    inputs,
+    metric_columns,
+    metrics,
+    openapi,
+    positions,
+    probes,
+    runs,
+    search,
+    status,
+)
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -44,10 +56,22 @@ AJAX: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/metrics/get-history-bulk", metrics.get_history_bulk),
 )
 
-#: (method, path below /api/runstream/v1, handler)
+#: (method, path below /api/runstream/v1, handler): what only Runstream has. Each is described in ``openapi.py``.
 NATIVE: Final[tuple[tuple[str, str, Handler], ...]] = (
+    ("POST", "/events", events.append),
+    ("GET", "/wait", positions.wait),
     ("GET", "/metrics/history", metric_columns.history_by_query),
     ("POST", "/metrics/history", metric_columns.history),
+    ("GET", "/status", status.status),
+    ("GET", "/openapi.json", openapi.openapi),
+)
+
+#: Where Prometheus looks for it by itself.
+METRICS: Final = "/metrics"
+
+#: Reads that are POSTs: they can wait for a position, as every GET can.
+READS_BY_POST: Final = frozenset(
+    {search.search_experiments, search.search_runs, inputs.search_datasets, metric_columns.history}
 )
 
 PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
@@ -66,11 +90,17 @@ def build(gateway: Gateway) -> Front:
     for prefix, endpoints in (
         ("/api/2.0/mlflow", MLFLOW),
         ("/ajax-api/2.0/mlflow", MLFLOW + AJAX),
-        ("/api/runstream/v1", NATIVE),
+        (openapi.PREFIX, NATIVE),
     ):
         for method, path, handler in endpoints:
-            exact.setdefault(prefix + path, {})[method] = handler
+            exact.setdefault(prefix + path, {})[method] = _reading(method, handler)
+    exact[METRICS] = {"GET": status.metrics}
     return Front(
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},
+        gateway.answers,
     )
+
+
+def _reading(method: str, handler: Handler) -> Handler:
+    return positions.after_position(handler) if method == "GET" or handler in READS_BY_POST else handler

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from runstream_projections import reads
 from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS
 from runstream_schemas.errors import missing
@@ -18,9 +16,8 @@ from runstream_schemas.events import (
 )
 from runstream_services.gateway import render, requests_experiments, rules
 from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.positions import written
 from runstream_services.gateway.service import Gateway
-
-DONE: Final = Answer(render.EMPTY)
 
 
 async def create(gateway: Gateway, request: Request) -> Answer:
@@ -30,7 +27,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         name=asked.name, created_at=gateway.now_ms(), artifact_location=asked.artifact_location, tags=asked.tags
     )
     outcome = await gateway.write_experiments(event)
-    return Answer(render.dump({"experiment_id": str(outcome.decision.result)}))
+    return written(outcome, render.dump({"experiment_id": str(outcome.decision.result)}))
 
 
 async def get(gateway: Gateway, request: Request) -> Answer:
@@ -89,5 +86,4 @@ async def delete_tag(gateway: Gateway, request: Request) -> Answer:
 
 
 async def _change(gateway: Gateway, event: Event) -> Answer:
-    await gateway.write_experiments(event)
-    return DONE
+    return written(await gateway.write_experiments(event))

@@ -54,7 +54,7 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What an endpoint gets: the raw body of a POST, or the query of a GET, and the headers."""
+    """What an endpoint gets: the raw body of a POST, or the query of a GET, and the headers, in lower case."""
 
     body: bytes
     query: list[tuple[str, str]]
@@ -103,7 +103,7 @@ class Endpoint:
         except Exception as error:
             answer = _of_error(error, scope)
         try:
-            await _send(send, answer)
+            await _send(send, answer, self._gateway.answers)
         except Transient as error:
             # The status is sent. The connection is cut before the answer's end, which no client takes for it.
             log.warning("an answer broke off", path=scope["path"], reason=str(error))
@@ -129,7 +129,8 @@ class Endpoint:
             taken += more
 
         try:
-            return await handler(self._gateway, Request(await _body(receive, size, take), [], scope["headers"]))
+            body = await _body(receive, size, take)
+            return await handler(self._gateway, Request(body, [], scope["headers"]))
         finally:
             self._room.free_bytes += taken
 
@@ -226,7 +227,8 @@ def _of_error(error: Exception, scope: Scope) -> Answer:
     return Answer(orjson.dumps({"error_code": code, "message": message}), headers, status)
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Answer, answers: list[int]) -> None:
+    answers[answer.status // 100] += 1
     headers = [
         (b"content-type", answer.content_type),
         (b"x-content-type-options", b"nosniff"),
@@ -245,12 +247,15 @@ async def _send(send: Send, answer: Answer) -> None:
 class Front:
     """The server's ASGI application: MLflow's exact paths first, for local hosts, then Starlette's router."""
 
-    def __init__(self, exact: dict[str, Endpoint], others: dict[str, Endpoint]) -> None:
+    def __init__(self, exact: dict[str, Endpoint], others: dict[str, Endpoint], answers: list[int]) -> None:
         self._exact = exact
+        self._answers = answers
         self._hosts = LocalHosts()
         # The endpoints know their methods: any reaches them, and a wrong one gets MLflow's JSON.
         self._router = Router(
-            [Route(path, endpoint) for path, endpoint in others.items()], redirect_slashes=False, default=_not_found
+            [Route(path, endpoint) for path, endpoint in others.items()],
+            redirect_slashes=False,
+            default=self._not_found,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -262,12 +267,11 @@ class Front:
         try:
             self._hosts.check(scope)
         except RequestError as error:
-            await _send(send, _of_error(error, scope))
+            await _send(send, _of_error(error, scope), self._answers)
             return
         await endpoint(scope, receive, send)
 
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    shown = f"{scope['method'][:20]} {scope['path'][:250]}"
-    message = f"This release has no endpoint {shown}: artifacts, models and traces come with later ones"
-    await _send(send, _of_error(RequestError("ENDPOINT_NOT_FOUND", message), scope))
+    async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
+        shown = f"{scope['method'][:20]} {scope['path'][:250]}"
+        message = f"This release has no endpoint {shown}: artifacts, models and traces come with later ones"
+        await _send(send, _of_error(RequestError("ENDPOINT_NOT_FOUND", message), scope), self._answers)

@@ -13,6 +13,7 @@ from runstream_schemas.errors import invalid
 from runstream_schemas.events import RunInputsLogged, RunModelLogged, RunOutputsLogged
 from runstream_services.gateway import render, requests_inputs, rules
 from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.positions import written
 from runstream_services.gateway.service import Gateway
 
 DONE: Final = Answer(render.EMPTY)
@@ -21,15 +22,14 @@ DONE: Final = Answer(render.EMPTY)
 async def log_inputs(gateway: Gateway, request: Request) -> Answer:
     """``runs/log-inputs``; what a run uses already stays as it is."""
     asked = requests_inputs.parse_log_inputs(request.body)
-    await gateway.write_run(asked.run_id, RunInputsLogged(datasets=asked.datasets, models=asked.models))
-    return DONE
+    event = RunInputsLogged(datasets=asked.datasets, models=asked.models)
+    return written(await gateway.write_run(asked.run_id, event))
 
 
 async def log_outputs(gateway: Gateway, request: Request) -> Answer:
     """``runs/outputs``; again is the same, where stock refuses it: the client sends it again when an answer is lost."""
     asked = requests_inputs.parse_log_outputs(request.body)
-    await gateway.write_run(asked.run_id, RunOutputsLogged(models=asked.models))
-    return DONE
+    return written(await gateway.write_run(asked.run_id, RunOutputsLogged(models=asked.models)))
 
 
 async def log_model(gateway: Gateway, request: Request) -> Answer:
@@ -43,8 +43,7 @@ async def log_model(gateway: Gateway, request: Request) -> Answer:
             f"The tag '{MODEL_HISTORY_TAG}' of run '{asked.run_id[: rules.MAX_RUN_ID]}' is no JSON list, or would be "
             f"longer than {MAX_HISTORY} characters with this model: delete the tag, or log the model to another run."
         )
-    await gateway.write_run(asked.run_id, RunModelLogged(entry=asked.entry))
-    return DONE
+    return written(await gateway.write_run(asked.run_id, RunModelLogged(entry=asked.entry)))
 
 
 async def search_datasets(gateway: Gateway, request: Request) -> Answer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from typing import Final
 from urllib.parse import unquote, urlparse, urlunparse
 
@@ -181,7 +181,7 @@ def check_batch_limits(metrics: int, params: int, tags: int) -> None:
             )
 
 
-def check_first_tags(tags: Sequence[object]) -> None:
+def check_first_tags(tags: Sized) -> None:
     """Refuse more tags than a run or experiment may be created with."""
     if len(tags) > MAX_FIRST_TAGS:
         raise invalid(

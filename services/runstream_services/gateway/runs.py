@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from runstream_projections import reads
 from runstream_projections.suffixes import RUN_INFO_PROJECTIONS, RUN_PROJECTIONS
 from runstream_schemas.errors import RequestError, Transient, invalid, missing
@@ -11,11 +9,11 @@ from runstream_schemas.events import RunCreated, RunDeleted, RunLogged, RunResto
 from runstream_schemas.ids import run_stream
 from runstream_services.gateway import render, requests_log, requests_runs
 from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.positions import written
 from runstream_services.gateway.requests_log import LogBatch
 from runstream_services.gateway.run_names import run_name
 from runstream_services.gateway.service import Gateway
-
-DONE: Final = Answer(render.EMPTY)
+from runstream_services.ports import Outcome
 
 
 async def log_batch(gateway: Gateway, request: Request) -> Answer:
@@ -41,19 +39,19 @@ async def set_tag(gateway: Gateway, request: Request) -> Answer:
 async def _log(gateway: Gateway, call: LogBatch) -> Answer:
     event = RunLogged(metrics=call.series, params=dict(call.params), tags=call.tags)
     try:
-        await gateway.write_run(call.run_id, event, metrics_only=not call.params and not call.tags)
+        outcome = await gateway.write_run(call.run_id, event, metrics_only=not call.params and not call.tags)
     except RequestError as error:
         raise await _with_logged_value(gateway, call, error) from error
     hidden_by = gateway.hidden_by(call.run_id)
     if hidden_by is not None:
-        return Answer(render.EMPTY, ((b"x-runstream-not-visible", hidden_by.encode()),))
-    return _said_truncated(gateway, call.truncated, render.EMPTY) if call.truncated else DONE
+        return written(outcome, headers=((b"x-runstream-not-visible", hidden_by.encode()),))
+    return _said_truncated(gateway, call.truncated, outcome) if call.truncated else written(outcome)
 
 
-def _said_truncated(gateway: Gateway, truncated: int, body: bytes) -> Answer:
+def _said_truncated(gateway: Gateway, truncated: int, outcome: Outcome, body: bytes = render.EMPTY) -> Answer:
     """Over-long values are cut, as stock cuts them; unlike stock, the answer and a counter say so."""
     gateway.truncated += truncated
-    return Answer(body, ((b"x-runstream-truncated-values", b"%d" % truncated),) if truncated else ())
+    return written(outcome, body, ((b"x-runstream-truncated-values", b"%d" % truncated),) if truncated else ())
 
 
 async def _with_logged_value(gateway: Gateway, call: LogBatch, error: RequestError) -> RequestError:
@@ -90,7 +88,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
     )
     gateway.refuse_parked_experiments()
     location = await gateway.artifact_location(asked.experiment_id)
-    await gateway.emit(run_stream(run_id), event)
+    outcome = await gateway.emit(run_stream(run_id), event)
     tags = {**asked.tags, "mlflow.runName": name}
     row = {
         "run_id": run_id, "experiment_id": asked.experiment_id, "name": name, "user_id": asked.user_id,
@@ -99,7 +97,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         "tag_keys": sorted(tags), "tag_values": [tags[key] for key in sorted(tags)],
         "inputs": "{}", "outputs": "{}",
     }  # fmt: skip
-    return _said_truncated(gateway, asked.truncated, render.dump({"run": render.run(row)}))
+    return _said_truncated(gateway, asked.truncated, outcome, render.dump({"run": render.run(row)}))
 
 
 async def get(gateway: Gateway, request: Request) -> Answer:
@@ -115,25 +113,22 @@ async def update(gateway: Gateway, request: Request) -> Answer:
     """``runs/update``: status, end time, name."""
     asked = requests_runs.parse_update_run(request.body)
     event = RunUpdated(status=asked.status, end_time=asked.end_time, name=asked.run_name)
-    await gateway.write_run(asked.run_id, event)
+    outcome = await gateway.write_run(asked.run_id, event)
     rows = await gateway.fetch(RUN_INFO_PROJECTIONS, reads.run_info_query, asked.run_id)
-    return Answer(b'{"run_info":' + rows[0][0].encode() + b"}")
+    return written(outcome, b'{"run_info":' + rows[0][0].encode() + b"}")
 
 
 async def delete(gateway: Gateway, request: Request) -> Answer:
     """``runs/delete``; again is the same."""
-    await gateway.write_run(requests_runs.parse_delete_run(request.body).run_id, RunDeleted())
-    return DONE
+    return written(await gateway.write_run(requests_runs.parse_delete_run(request.body).run_id, RunDeleted()))
 
 
 async def restore(gateway: Gateway, request: Request) -> Answer:
     """``runs/restore``; again is the same."""
-    await gateway.write_run(requests_runs.parse_restore_run(request.body).run_id, RunRestored())
-    return DONE
+    return written(await gateway.write_run(requests_runs.parse_restore_run(request.body).run_id, RunRestored()))
 
 
 async def delete_tag(gateway: Gateway, request: Request) -> Answer:
     """``runs/delete-tag``."""
     asked = requests_runs.parse_delete_tag(request.body)
-    await gateway.write_run(asked.run_id, RunTagDeleted(key=asked.key))
-    return DONE
+    return written(await gateway.write_run(asked.run_id, RunTagDeleted(key=asked.key)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
 
 from runstream_projections import decision_tables, reads
+from runstream_projections.catalogue import PROJECTIONS
 from runstream_projections.projection import suffix_of
 from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS, Suffixes
 from runstream_schemas.codec import encode_payload
@@ -17,6 +19,7 @@ from runstream_schemas.envelope import Envelope
 from runstream_schemas.errors import RequestError, Transient, Unavailable, invalid, missing
 from runstream_schemas.events import CURRENT_VERSION, Event
 from runstream_schemas.ids import EXPERIMENTS, run_stream, uuid7
+from runstream_schemas.status import Process
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Pool
 from runstream_services.adapters.postgres_projections import LIVE_VERSION
@@ -46,13 +49,18 @@ SEARCHER_SETTINGS: Final = {
 
 #: Reads of several queries at once: they hold a connection in between, and other reads must find one.
 SNAPSHOTS: Final = 2
+#: How often the log is looked at for a position that it does not have yet.
+POLL_S: Final = 0.05
 
 #: Experiments whose artifact location is remembered.
 CACHED_LOCATIONS: Final = 10_000
 
 
 class Gateway:
-    """Writes go to the bus, reads to the projections; ``now_ms`` and ``randomness`` are the clock and the dice."""
+    """Writes go to the bus, reads to the projections.
+
+    ``now_ms`` and ``randomness`` are the clock and the dice; ``process`` tells what this process does.
+    """
 
     def __init__(
         self,
@@ -64,6 +72,7 @@ class Gateway:
         randomness: Callable[[int], bytes],
         deadline_s: float = DEADLINE_S,
         searchers: Pool | None = None,
+        process: Callable[[], Process] = Process,
     ) -> None:
         self._bus = bus
         self._pool = pool
@@ -78,6 +87,10 @@ class Gateway:
         self._locations: dict[int, str | None] = {}
         self.truncated = 0
         self._snapshots = asyncio.Semaphore(SNAPSHOTS)
+        #: What this process has done and has in hand.
+        self.process = process
+        #: Answers by hundreds of their status.
+        self.answers = [0] * 6
 
     async def emit(self, stream: str, event: Event) -> Outcome:
         """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it."""
@@ -95,6 +108,13 @@ class Gateway:
         if decision.verdict == "rejected":
             raise RequestError(decision.code or "INVALID_PARAMETER_VALUE", decision.message or "rejected")
         return outcome
+
+    async def emit_all(self, events: Sequence[tuple[Envelope, Event]]) -> list[Outcome | RequestError]:
+        """Send events that carry their own ids, in this order, and wait for what becomes of each.
+
+        Raises :class:`Unavailable` where that is not known of all of them: sent again, they are the same events.
+        """
+        return await self._bus.emit_all(events, self._deadline_s)
 
     async def write_run(self, run_id: str, event: Event, *, metrics_only: bool = False) -> Outcome:
         """Emit an event of a run that exists.
@@ -129,7 +149,11 @@ class Gateway:
 
     def hidden_by(self, run_id: str) -> str | None:
         """The projection that does not show what is logged to this run, since it could not fold an earlier event."""
-        parked = self._projections.parked_at(run_stream(run_id))
+        return self.stream_hidden_by(run_stream(run_id))
+
+    def stream_hidden_by(self, stream: str) -> str | None:
+        """The projection that does not show what is sent to this stream, since it could not fold an earlier event."""
+        parked = self._projections.parked_at(stream)
         return None if parked is None else parked[0]
 
     async def _run_exists(self, run_id: str) -> bool:
@@ -202,6 +226,10 @@ class Gateway:
 
         return await self._retried("reading", attempt)
 
+    def reading(self, doing: str) -> AbstractAsyncContextManager[asyncpg.Connection]:
+        """Lend a connection for reads; ``doing`` begins the message of what goes wrong."""
+        return self._pool.use(doing)
+
     async def _select(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         async def run(connection: asyncpg.Connection) -> list[asyncpg.Record]:
             rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
@@ -222,6 +250,38 @@ class Gateway:
                         pause_s = min(1.0, 2 * pause_s)
         except TimeoutError:
             raise Unavailable(f"{doing}: PostgreSQL did not answer within {self._deadline_s:g} s") from None
+
+    async def wait_for(self, position: int, deadline_s: float) -> None:
+        """Wait until the log has ``position`` and every projection holds it.
+
+        Raises :class:`Unavailable` past the deadline, naming how far each is.
+        """
+        held = self.positions()
+        if held.keys() >= PROJECTIONS.keys() and min(held.values()) >= position:
+            return
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    if await self._reached(position, deadline_s):
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            reached = ", ".join(f"{name} {at}" for name, at in self.positions().items())
+            message = f"position {position} was not reached within {deadline_s:g} s; the projections are at: {reached}"
+            raise Unavailable(message) from None
+
+    async def _reached(self, position: int, deadline_s: float) -> bool:
+        try:
+            if await self.head() < position:  # to hurry the projector would be in vain
+                return False
+            await self._projections.wait_for(tuple(PROJECTIONS), position, deadline_s)
+        except Transient:
+            return False
+        return True
+
+    def positions(self) -> dict[str, int]:
+        """How far each projection is that this process holds; empty while that is in doubt."""
+        return self._projections.positions()
 
     async def head(self) -> int:
         """The end of the log, read from PostgreSQL after this call; concurrent callers share one query."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 
 from runstream_projections.decisions import ACCEPTED
 from runstream_schemas.errors import Conflict, RequestError, RunstreamError
+from runstream_schemas.events import RunLogged
 from runstream_schemas.positions import Head
 from runstream_services.adapters import postgres_log
 from runstream_services.adapters.in_process_bus import InProcessBus
@@ -45,7 +47,11 @@ class LogWriter:
         self._head: Head | None = None
         self._origin_id = 0
         self._next_offset = 0
+        self.appends = 0
+        self.append_s = 0.0
         self.appended = 0
+        self.appended_points = 0
+        self.rejected = 0
         self.dead_lettered = 0
 
     async def run(self) -> None:
@@ -121,6 +127,7 @@ class LogWriter:
     async def _commit(self, connection: asyncpg.Connection, before: Head, deliveries: Sequence[Delivery]) -> None:
         if not deliveries:
             return
+        began_s = time.perf_counter()
         draft = await self._decider.draft(before.position, deliveries)
         numbered = number(before, self._bus.origin, deliveries, self._now_us())
         next_offset = deliveries[-1].offset + 1
@@ -134,8 +141,12 @@ class LogWriter:
             draft.statements,
         )
         self._head, self._next_offset = numbered.head, next_offset
-        self.appended += len(deliveries)
         self._decider.accept(draft)
+        self.appends += 1
+        self.append_s += time.perf_counter() - began_s
+        self.appended += len(deliveries)
+        self.appended_points += _points(deliveries)
+        self.rejected += sum([decision.verdict == "rejected" for decision in draft.decisions.values()])
         recorded = []
         for position, (delivery, experiment_id) in enumerate(
             zip(deliveries, draft.experiments, strict=True), before.position + 1
@@ -175,3 +186,9 @@ class LogWriter:
             delivery.outcome.set_exception(
                 RequestError("INVALID_PARAMETER_VALUE", f"the event cannot be stored, it is a dead letter: {reason}")
             )
+
+
+def _points(deliveries: Sequence[Delivery]) -> int:
+    """The metric points of a batch: one look at each event, none at a point."""
+    logged = [d.event.metrics for d in deliveries if isinstance(d.event, RunLogged)]
+    return sum([len(metrics) for metrics in logged if metrics is not None])

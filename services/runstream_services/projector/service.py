@@ -61,12 +61,18 @@ class Projector:
         self._doubted = False
         self._on_tail_row = on_tail_row
         self.folded = 0
+        self.folds = 0
+        self.fold_s = 0.0
 
     # What readers ask
 
     def standing(self, name: str) -> Standing | None:
         """The version of a projection that is read, and how far it is; None while this process does not hold it."""
         return self._standing.get(name)
+
+    def positions(self) -> dict[str, int]:
+        """How far each projection is that this process holds; empty while that is in doubt."""
+        return {} if self._doubted else {name: held.position for name, held in sorted(self._standing.items())}
 
     def parked_at(self, stream: str) -> tuple[str, int] | None:
         """The projection that cannot fold this stream, and the position that it stopped at."""
@@ -175,6 +181,8 @@ class Projector:
             await self._change(connection, group, events, end)
             self._last_change_s = time.perf_counter() - started
         self.folded += end - position
+        self.folds += 1
+        self.fold_s += self._last_change_s
         self._tail.forget_through(min(s.position for s in self._standing.values()))
 
     async def _gather(self, position: int) -> None:
