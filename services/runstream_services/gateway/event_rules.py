@@ -6,6 +6,7 @@ would mend, such as a value that is too long, is refused here. Every refusal is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -21,7 +22,10 @@ from runstream_schemas.events import (
     ExperimentTagDeleted,
     ExperimentTagSet,
     RunCreated,
+    RunInputsLogged,
     RunLogged,
+    RunModelLogged,
+    RunOutputsLogged,
     RunTagDeleted,
     RunUpdated,
 )
@@ -31,6 +35,9 @@ from runstream_services.gateway.fields import refused
 
 #: Params and tags of one event together; more of them go into several events.
 MAX_PAIRS: Final = 10_000
+
+#: Datasets and models that one event names.
+MAX_LINKS: Final = 1_000
 
 
 def check_event(envelope: Envelope, event: Event) -> None:
@@ -102,6 +109,35 @@ def _check_updated(event: RunUpdated) -> None:
         _check_named(event.name, rules.MAX_TAG_VALUE)
 
 
+def _check_inputs(event: RunInputsLogged) -> None:
+    if len(event.datasets) + len(event.models) > MAX_LINKS:
+        raise invalid(f"An event names at most {MAX_LINKS} datasets and models.")
+    for use in event.datasets:
+        for name, limit in rules.DATASET_LIMITS.items():
+            rules.check_length(getattr(use.dataset, name) or "", limit, f"datasets.{name}")
+        for key, value in use.tags.items():
+            rules.check_length(key, rules.MAX_INPUT_TAG_KEY, "datasets.tags")
+            rules.check_length(value, rules.MAX_INPUT_TAG_VALUE, f"datasets.tags.{key}")
+    for model_id in event.models:
+        rules.check_length(model_id, rules.MAX_MODEL_ID, "models")
+
+
+def _check_outputs(event: RunOutputsLogged) -> None:
+    if len(event.models) > MAX_LINKS:
+        raise invalid(f"An event names at most {MAX_LINKS} models.")
+    for model in event.models:
+        rules.check_length(model.model_id, rules.MAX_MODEL_ID, "models.model_id")
+
+
+def _check_model(event: RunModelLogged) -> None:
+    try:
+        entry = json.loads(event.entry)
+    except (ValueError, RecursionError):
+        entry = None
+    if type(entry) is not dict:
+        raise refused("entry", event.entry, "expected a JSON object.")
+
+
 def _check_tag_gone(event: RunTagDeleted | ExperimentTagDeleted) -> None:
     _check_present(event.key, "key")
     rules.check_length(event.key, rules.MAX_KEY, "key")
@@ -151,6 +187,9 @@ def _check_values(pairs: Mapping[str, str], limit: int, path: str) -> None:
 #: What is not here (deleting and restoring) has nothing that its schema does not hold to.
 _CHECKS: Final[dict[type[Event], Callable[[Any], None]]] = {
     RunLogged: _check_logged,
+    RunInputsLogged: _check_inputs,
+    RunOutputsLogged: _check_outputs,
+    RunModelLogged: _check_model,
     RunCreated: _check_created,
     RunUpdated: _check_updated,
     RunTagDeleted: _check_tag_gone,

@@ -12,7 +12,9 @@ from runstream_schemas.answers import BatchResult, Problem, Reached
 from runstream_schemas.envelope import Envelope
 from runstream_schemas.events import EVENT_TYPES
 from runstream_schemas.status import Status
+from runstream_services.gateway.fields import INT64_MIN
 from runstream_services.gateway.http import Answer, Request
+from runstream_services.gateway.metric_columns import MetricHistories
 from runstream_services.gateway.positions import MAX_TIMEOUT_MS, WAIT_POSITION
 from runstream_services.gateway.requests_events import MAX_EVENTS
 from runstream_services.gateway.service import Gateway
@@ -52,6 +54,30 @@ _BATCH: Final[Json] = {
     "properties": {"events": {"type": "array", "maxItems": MAX_EVENTS, "items": _ref("Envelope")}},
 }
 
+_HISTORY: Final = (
+    "Points as columns, whole or sampled so that first, last, least and greatest points stay; as JSON, or as an Arrow "
+    "stream where `Accept` is `application/vnd.apache.arrow.stream`."
+)
+_HISTORIES: Final[Json] = {"200": _answer("The points, series by series.", _ref("MetricHistories"))}
+_HISTORY_PARAMETERS: Final = (
+    _parameter("run_ids", "A run; may be repeated.", required=True, type="string"),
+    _parameter("keys", "A metric; may be repeated.", required=True, type="string"),
+    _parameter("start_step", "The least step, with `end_step`.", minimum=INT64_MIN),
+    _parameter("end_step", "The greatest step, with `start_step`.", minimum=INT64_MIN),
+    _parameter("max_points", "Sample each series to about so many points.", minimum=1),
+)
+
+_HISTORY_BODY: Final[Json] = {
+    "type": "object",
+    "required": ["run_ids", "keys"],
+    "properties": {
+        parameter["name"]: {"type": "array", "items": {"type": "string"}}
+        if parameter["required"]
+        else parameter["schema"]
+        for parameter in _HISTORY_PARAMETERS
+    },
+}
+
 #: By method and path below :data:`PREFIX`: every one that ``app.py`` lists.
 OPERATIONS: Final[dict[tuple[str, str], Json]] = {
     ("POST", "/events"): _operation(
@@ -73,6 +99,10 @@ OPERATIONS: Final[dict[tuple[str, str], Json]] = {
         _parameter("position", "A position of the log.", required=True),
         _parameter("timeout_ms", "How long to wait.", maximum=MAX_TIMEOUT_MS, default=15_000),
     ),
+    ("GET", "/metrics/history"): _operation("Read histories of metrics", _HISTORY, _HISTORIES, *_HISTORY_PARAMETERS),
+    ("POST", "/metrics/history"): _operation(
+        "Read histories of many metrics", _HISTORY, _HISTORIES, body=_HISTORY_BODY
+    ),
     ("GET", "/status"): _operation(
         "How the server is doing",
         "Log, projections, what was rejected, waits, is parked or is a dead letter, and what this process does.",
@@ -89,7 +119,7 @@ OPERATIONS: Final[dict[tuple[str, str], Json]] = {
 def document() -> bytes:
     """The document."""
     names = list(EVENT_TYPES)
-    types = [Envelope, *EVENT_TYPES.values(), BatchResult, Status, Reached, Problem]
+    types = [Envelope, *EVENT_TYPES.values(), BatchResult, MetricHistories, Status, Reached, Problem]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     envelope = schemas["Envelope"]["properties"]
     del envelope["actor"]  # the server's word
