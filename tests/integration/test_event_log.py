@@ -50,7 +50,7 @@ class Undecided:
     lease = None
 
     async def draft(self, after: int, deliveries: Sequence[Delivery]) -> Draft:
-        return Draft({}, frozenset(), (), None)
+        return Draft({}, [None] * len(deliveries), frozenset(), (), None)
 
     def accept(self, draft: Draft) -> None:
         pass

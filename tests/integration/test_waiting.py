@@ -159,7 +159,7 @@ async def test_of_two_experiments_that_a_run_names_the_ensured_one_counts(databa
         assert (await found.verdicts())[3] == ("accepted", None, 1)
         run = await found.run("r")
         assert run is not None
-        assert run["experiment_id"] == 1
+        assert run["info"]["experiment_id"] == "1"
 
 
 @pytest.mark.parametrize("batch", [1, 3, 10])

@@ -76,6 +76,8 @@ def order_refusal(texts: list[str], dialect: Dialect = EXPERIMENTS) -> str:
         ("name = 'a\\'b'", [("=", "a\\'b")]),
         ("name = '\\'", [("=", "\\")]),
         ('name = "a""b"', [("=", 'a""b')]),
+        ('name = "a\\"b"', [("=", 'a\\"b')]),
+        ('name = "a" AND name = "b"', [("=", "a"), ("=", "b")]),
         ("name = '\n'", [("=", "\n")]),
     ],
 )
@@ -114,7 +116,7 @@ def test_a_filter_with_a_missing_clause_is_refused_though_stock_guesses(conditio
         ("name = 'a' AND name > 'b'", 16),
         ("name = 'a' AND creation_time = 'b'", 32),
         ("experiment_id IN ('1', 'x')", 1),
-        ("  (name = 'a'", 14),
+        ("  (name = 'a'", 13),
     ],
 )
 def test_the_column_is_that_of_the_mistake(conditions: str, column: int) -> None:
@@ -179,7 +181,7 @@ def test_a_filter_is_bounded() -> None:
     assert len(clauses(" AND ".join([clause] * most), EXPERIMENTS)) == most
     assert f"over {most} comparisons" in refusal(" AND ".join([clause] * (most + 1)))
     assert f"over the limit of {parse.MAX_CHARACTERS}" in refusal(f"name = '{'x' * parse.MAX_CHARACTERS}'")
-    refusal("name = '" + "\\'" * 40_000)
+    assert " at column " in refusal("name = '" + "\\'" * 40_000 + "x")
 
 
 @DIALECTS
