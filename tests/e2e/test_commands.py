@@ -74,8 +74,7 @@ def test_a_projection_that_does_not_exist_is_named_with_those_that_do(tmp_path: 
     status, said, complaint = runstream(command, "runs", "foo", "--data", str(tmp_path))
     assert (status, said) == (1, "")
     assert complaint == (
-        "runstream: there is no projection foo: there are decisions, experiments, runs, latest_metrics, "
-        "metric_blocks\n"
+        "runstream: there is no projection foo: there are decisions, experiments, runs, latest_metrics, metric_blocks\n"
     )
 
 
