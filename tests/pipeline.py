@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -179,9 +180,9 @@ class Tables:
         return [tuple(row) for row in rows]
 
     async def run(self, run_id: str) -> dict[str, Any] | None:
-        """A run as runs/get reads it."""
-        row = await self.connection.fetchrow(reads.run_query(self.suffixes), run_id)
-        return None if row is None else dict(row)
+        """A run as runs/get answers it."""
+        run: str | None = await self.connection.fetchval(reads.run_query(self.suffixes), run_id)
+        return None if run is None else json.loads(run)
 
     async def experiment(self, experiment_id: int) -> dict[str, Any] | None:
         """An experiment as experiments/get reads it."""
@@ -200,6 +201,11 @@ class Tables:
         rows = await self.connection.fetch(query, run_id, key, -(2**63), 2**62, -(2**63), 2**63 - 1)
         found = history([decode(row["data"]) for row in rows], key)
         return list(zip(found.timestamps.tolist(), found.steps.tolist(), found.values.tolist(), strict=True))
+
+
+def pairs(run: dict[str, Any], name: str) -> dict[str, str]:
+    """The params or tags of a run as runs/get answers it."""
+    return {pair["key"]: pair["value"] for pair in run["data"].get(name, ())}
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from runstream_projections import reads
+from runstream_projections.suffixes import RUN_PROJECTIONS
 from runstream_schemas.errors import Unavailable
 from runstream_schemas.events import RunCreated, RunLogged
 from runstream_schemas.ids import run_stream
@@ -16,6 +18,7 @@ from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.embedded import Node
 from runstream_services.projector.core import Coalescing
+from tests.pipeline import pairs
 
 RUN = "0" * 32
 
@@ -36,8 +39,8 @@ async def log_param(node: Node, key: str) -> int:
 
 async def params(node: Node) -> list[str]:
     """The keys of the run's params as they are read."""
-    [row] = await node.gateway.fetch(reads.RUN_PROJECTIONS, reads.run_query, RUN)
-    return list(row["param_keys"] or ())
+    [[run]] = await node.gateway.fetch(RUN_PROJECTIONS, reads.run_query, RUN)
+    return list(pairs(json.loads(run), "params"))
 
 
 async def test_an_event_whose_append_was_in_doubt_is_projected_once_and_in_its_place(

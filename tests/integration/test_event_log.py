@@ -24,7 +24,7 @@ from runstream_services.ports import Delivery, Draft
 from runstream_services.projector.verify import verify_log
 from tests.databases import partitioned_database, reused_database
 from tests.laws.model import Model
-from tests.pipeline import Clock, Pipeline, Tables, connected, pipeline, tables
+from tests.pipeline import Clock, Pipeline, Tables, connected, pairs, pipeline, tables
 from tests.proxy import Proxy
 from tests.sent import START_MS, YEAR_MS, Sent, event_id
 
@@ -50,7 +50,7 @@ class Undecided:
     lease = None
 
     async def draft(self, after: int, deliveries: Sequence[Delivery]) -> Draft:
-        return Draft({}, frozenset(), (), None)
+        return Draft({}, [None] * len(deliveries), frozenset(), (), None)
 
     def accept(self, draft: Draft) -> None:
         pass
@@ -213,7 +213,7 @@ async def test_what_others_appended_is_decided_by_who_decides(database: Database
         }
         run = await found.run("r")
         assert run is not None
-        assert dict(zip(run["tag_keys"], run["tag_values"], strict=True)) == {"mlflow.runName": "n", "number": "5"}
+        assert pairs(run, "tags") == {"mlflow.runName": "n", "number": "5"}
 
 
 async def test_two_processes_that_both_decide_take_turns_and_agree(database: Database) -> None:
@@ -341,7 +341,7 @@ async def test_a_connection_cut_at_any_byte_neither_doubles_nor_loses(database: 
         await check_log(found, [created, run, *sent])
         shown = await found.run("r")
         assert shown is not None
-        assert dict(zip(shown["tag_keys"], shown["tag_values"], strict=True))["number"] == str(next(numbers) - 1)
+        assert pairs(shown, "tags")["number"] == str(next(numbers) - 1)
 
 
 async def test_killed_backends_neither_double_nor_lose(database: Database) -> None:

@@ -28,7 +28,7 @@ from tests.databases import reused_database
 from tests.laws.histories import incompressible, of_points
 from tests.laws.model import Model
 from tests.laws.test_folding_laws import check_is_model
-from tests.pipeline import Pipeline, connected, eventually, fold, pipeline, tables, write
+from tests.pipeline import Pipeline, connected, eventually, fold, pairs, pipeline, tables, write
 from tests.sent import Sent, event_id
 
 database = reused_database
@@ -164,21 +164,17 @@ async def check_others(database: Database, broken_name: str) -> None:
     before = Model().log(HISTORY[:5])
     async with tables(database) as found:
         for run_id in "ab":
-            row = await found.run(run_id)
-            assert row is not None
+            answer = await found.run(run_id)
+            assert answer is not None
             shown = {
-                "params": dict(zip(row["param_keys"] or (), row["param_values"] or (), strict=True)),
-                "tags": dict(zip(row["tag_keys"] or (), row["tag_values"] or (), strict=True)),
-                "runs": row["status"],
-                "latest_metrics": row["metric_steps"],
+                "runs": (answer["info"]["status"], pairs(answer, "params"), pairs(answer, "tags")),
+                "latest_metrics": [metric["step"] for metric in answer["data"]["metrics"]],
                 "metric_blocks": [step for _, step, _ in await found.points(run_id, "loss")],
             }
             for name, content in shown.items():
                 run = (before if (run_id, name) == ("a", broken_name) else whole).runs[run_id]
                 expected = {
-                    "params": run.params,
-                    "tags": run.tags,
-                    "runs": run.status,
+                    "runs": (run.status, run.params, run.tags),
                     "latest_metrics": [p.step for p in run.latest.values()],
                     "metric_blocks": [p.step for p in run.points["loss"]],
                 }
@@ -195,10 +191,10 @@ async def test_a_value_that_postgresql_refuses_is_found_among_many(database: Dat
     await write(database, history)
     async with pipeline(database) as p, p.folding():
         await p.folded()
-        assert p.projector.parked_at(run_stream("r7")) == ("params", 101)
+        assert p.projector.parked_at(run_stream("r7")) == ("runs", 101)
         assert [p.projector.parked_at(run_stream(run)) for run in runs if run != "r7"] == [None] * 19
     found = await parked(database)
-    assert {row[:2] for row in found} == {("params", "run/r7")}
+    assert {row[:2] for row in found} == {("runs", "run/r7")}
     assert len(found) == 1 + sum(s.stream == "run/r7" for s in history[101:])
     assert "index row" in found[0][3]
 
@@ -207,15 +203,15 @@ async def test_a_value_that_postgresql_refuses_is_found_among_many(database: Dat
 async def test_a_rebuild_names_what_it_cannot_fold(database: Database, error: Exception | None) -> None:
     await write(database, HISTORY)
     await fold(database)
-    with broken("tags", error):
+    with broken("runs", error):
         for attempt in (
-            rebuild(database, "tags"),
-            verify_projection(database, "tags", str(uuid4()), lambda step: None),
+            rebuild(database, "runs"),
+            verify_projection(database, "runs", str(uuid4()), lambda step: None),
         ):
-            with pytest.raises(InvalidEvent, match="tags cannot fold position 6, of run/a: "):
+            with pytest.raises(InvalidEvent, match="runs cannot fold position 6, of run/a: "):
                 await attempt
     async with connected(database) as connection:
-        assert await connection.fetchval("select version from projections where name = 'tags' and state = 'live'") == 1
+        assert await connection.fetchval("select version from projections where name = 'runs' and state = 'live'") == 1
 
 
 async def test_streams_that_take_effect_at_one_position_are_parked_one_by_one(database: Database) -> None:
@@ -223,23 +219,23 @@ async def test_streams_that_take_effect_at_one_position_are_parked_one_by_one(da
     early = [logged(10, "a"), logged(11, "b", POISON), logged(12, "c"), logged(13, "d", POISON), logged(14, "a")]
     history = [*early, *(created(20 + at, run) for at, run in enumerate("abcd")), ENSURED]
     later = [logged(30 + at, run) for at, run in enumerate("abcd")]
-    with broken("tags"):
+    with broken("runs"):
         await write(database, history, later)
         await fold(database)
         async with pipeline(database) as p, p.folding():  # after a restart
             await p.folded()
             at = len(history)
             stopped = [p.projector.parked_at(run_stream(run)) for run in "abcd"]
-            assert stopped == [None, ("tags", at), None, ("tags", at)]
+            assert stopped == [None, ("runs", at), None, ("runs", at)]
             assert p.projector.parked_at(EXPERIMENTS) is None
     found = await parked(database)
     assert [row[:3] for row in found] == [
-        ("tags", "run/b", at),
-        ("tags", "run/d", at),
-        ("tags", "run/b", at + 2),
-        ("tags", "run/d", at + 4),
+        ("runs", "run/b", at),
+        ("runs", "run/d", at),
+        ("runs", "run/b", at + 2),
+        ("runs", "run/d", at + 4),
     ]
-    await rebuild(database, "tags")
+    await rebuild(database, "runs")
     await fold(database)
     async with tables(database) as whole:
         await check_is_model(whole, Model().log([*history, *later]))
@@ -252,7 +248,7 @@ async def test_an_error_of_the_server_parks_nothing(database: Database) -> None:
         await owner.execute("revoke insert on tags_v1 from runstream_service")
         await p.append(HISTORY[5:])
         with pytest.raises(Unavailable):
-            await p.projector.wait_for(["tags"], len(HISTORY), 1)
+            await p.projector.wait_for(["runs"], len(HISTORY), 1)
         assert await parked(database) == []
         await owner.execute("grant insert on tags_v1 to runstream_service")
         await p.folded()
@@ -292,11 +288,11 @@ async def test_an_event_that_cannot_be_decoded_stops_its_stream_alone(
     assert all(reason in why for why in first.values())
     assert {row[1] for row in found} == {"run/a"}
     with pytest.raises((LogCorrupt, Undecodable), match="position 6"):
-        await rebuild(database, "tags")
+        await rebuild(database, "runs")
     async with tables(database) as tables_now:
         run = await tables_now.run("b")
         assert run is not None
-        assert list(run["param_keys"]) == ["p10", "p5", "p7"]
+        assert list(pairs(run, "params")) == ["p10", "p5", "p7"]
     await put_payload(database, 6, whole)
     for name in PROJECTIONS:
         await rebuild(database, name)
@@ -315,7 +311,7 @@ async def test_what_waits_and_cannot_be_decoded_goes_on_waiting_alone(database: 
         assert verdicts == ["waiting", *["accepted"] * 4]
         run = await found.run("a")
         assert run is not None
-        assert list(run["param_keys"]) == ["p11", "p21"]
+        assert list(pairs(run, "params")) == ["p11", "p21"]
     assert await parked(database) == []
 
 
@@ -343,7 +339,7 @@ async def test_writes_to_a_parked_run_are_refused_and_metrics_are_kept(database:
 
         runs = [(await post("runs/create", experiment_id="0")).json()["run"]["info"]["run_id"] for _ in range(2)]
         stopped, other = runs
-        with broken("tags"):
+        with broken("runs"):
             assert (await post("runs/set-tag", run_id=stopped, key="t", value=POISON)).status_code == 200
             await get_run(stopped)
             metric = {"key": "loss", "value": 1.5, "timestamp": 1, "step": 1}
@@ -359,15 +355,15 @@ async def test_writes_to_a_parked_run_are_refused_and_metrics_are_kept(database:
                 assert refused.status_code == 409, (path, refused.text)
                 assert refused.json()["error_code"] == "RESOURCE_CONFLICT"
                 assert "position 4" in refused.json()["message"]
-                assert "runstream rebuild tags" in refused.json()["message"]
+                assert "runstream rebuild runs" in refused.json()["message"]
             for path, body in (("runs/log-batch", {"metrics": [metric]}), ("runs/log-metric", metric | {"step": 2})):
                 taken = await post(path, run_id=stopped, **body)
-                assert (taken.status_code, taken.headers["x-runstream-not-visible"]) == (200, "tags")
+                assert (taken.status_code, taken.headers["x-runstream-not-visible"]) == (200, "runs")
             for path, body in (("runs/set-tag", {"key": "t", "value": "v"}), ("runs/log-metric", metric)):
                 taken = await post(path, run_id=other, **body)
                 assert taken.status_code == 200
                 assert "x-runstream-not-visible" not in taken.headers
-        await rebuild(database, "tags")
+        await rebuild(database, "runs")
 
         async def repaired() -> bool:
             return (await post("runs/set-tag", run_id=stopped, key="t", value="v")).status_code == 200

@@ -49,9 +49,9 @@ async def check(database: Database, history: list[Sent]) -> None:
 async def test_a_read_waits_for_the_projections_that_it_uses(database: Database) -> None:
     async with pipeline(database) as p, p.folding():
         await p.append(HISTORY)
-        suffixes = await p.projector.wait_for(["tags", "runs"], len(HISTORY), 20)
-        assert suffixes == {"tags": "_v1", "runs": "_v1"}
-        standing = p.projector.standing("tags")
+        suffixes = await p.projector.wait_for(["latest_metrics", "runs"], len(HISTORY), 20)
+        assert suffixes == {"latest_metrics": "_v1", "runs": "_v1"}
+        standing = p.projector.standing("runs")
         assert standing is not None
         assert standing.position >= len(HISTORY)
 
@@ -60,8 +60,8 @@ async def test_past_its_deadline_a_read_names_what_is_behind(database: Database)
     async with pipeline(database) as p, p.folding():
         await p.append(HISTORY)
         await p.folded()
-        with pytest.raises(Unavailable, match=r"tags did not reach position 1000 within 0\.01 s"):
-            await p.projector.wait_for(["tags"], 1_000, 0.01)
+        with pytest.raises(Unavailable, match=r"runs did not reach position 1000 within 0\.01 s"):
+            await p.projector.wait_for(["runs"], 1_000, 0.01)
 
 
 async def test_changes_are_gathered_until_somebody_reads(database: Database) -> None:
@@ -72,7 +72,7 @@ async def test_changes_are_gathered_until_somebody_reads(database: Database) -> 
         for event in HISTORY:
             await p.append([event])
         await asyncio.sleep(0.05)
-        standing = p.projector.standing("tags")
+        standing = p.projector.standing("runs")
         assert standing is None or standing.position < len(HISTORY)
         async with asyncio.timeout(20):
             await p.folded()
@@ -136,7 +136,7 @@ async def test_what_fills_the_window_on_the_log_is_folded_though_nobody_reads(da
             await p.append(HISTORY[:10])
 
             async def folded() -> bool:
-                standing = p.projector.standing("tags")
+                standing = p.projector.standing("runs")
                 return standing is not None and standing.position == 10
 
             await eventually("what was appended is folded", folded)
@@ -164,7 +164,7 @@ async def test_a_second_projector_stands_by_until_the_first_gives_up(database: D
     waiting = asyncio.create_task(second.run())
     with pytest.raises(Unavailable):
         await second.wait_for(NAMES, 10, 0.2)
-    assert second.standing("tags") is None
+    assert second.standing("runs") is None
     first.stop()
     await running
     async with connected(database, service=True) as connection:
@@ -184,11 +184,11 @@ async def test_an_owner_that_was_away_too_long_loses_its_lease_and_changes_nothi
         async with slow.folding():
             await slow.append(HISTORY[:5])
             await slow.folded()
-            lost = slow.projector.standing("tags")
+            lost = slow.projector.standing("runs")
         async with quick.folding():
             await quick.append(HISTORY[5:])
             await quick.folded()
-            now = quick.projector.standing("tags")
+            now = quick.projector.standing("runs")
         async with connected(database, service=True) as connection:
             assert lost is not None
             assert now is not None
@@ -207,8 +207,8 @@ async def test_an_owner_that_was_away_too_long_loses_its_lease_and_changes_nothi
 async def test_projections_that_another_process_holds_in_part_are_not_taken_at_all(database: Database) -> None:
     async with connected(database, service=True) as connection:
         first, second = (f"00000000-0000-0000-0000-00000000000{letter}" for letter in "ab")
-        await postgres_projections.take(connection, ["tags"], first, by_force=False)
-        with pytest.raises(CheckpointMoved, match="another process holds tags"):
+        await postgres_projections.take(connection, ["runs"], first, by_force=False)
+        with pytest.raises(CheckpointMoved, match="another process holds runs"):
             await postgres_projections.take(connection, NAMES, second, by_force=False)
         owners = await connection.fetch("select name from projections where owner = $1", second)
         assert owners == []
@@ -267,10 +267,11 @@ async def test_projections_that_stand_apart_are_brought_together(database: Datab
 
         with mock.patch.object(service, "CHANGE_EVENTS", 6):
             async with p.folding():
-                await p.projector.wait_for(["tags"], 6, 20)
+                await p.projector.wait_for(["runs"], 6, 20)
         async with connected(database) as connection:
-            for name, table in (("tags", "tags_v1"), ("runs", "runs_v1")):
-                await connection.execute(f"delete from {table}")
+            for name in ("runs", "latest_metrics"):
+                for table in PROJECTIONS[name].tables:
+                    await connection.execute(f"delete from {table}_v1")
                 await connection.execute("update projections set position = 0 where name = $1", name)
         with mock.patch.object(service, "CHANGE_EVENTS", size):
             await fold(database)

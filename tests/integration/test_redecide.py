@@ -133,7 +133,7 @@ async def test_a_rebuild_does_not_go_on_when_events_are_decided_otherwise(databa
         return await fill(rebuilding, *arguments)
 
     with steps_of(5), mock.patch.object(Rebuild, "_fill", and_wait):
-        begun = asyncio.create_task(a_rebuild(database, "tags").run())
+        begun = asyncio.create_task(a_rebuild(database, "runs").run())
         await reached.wait()
         if killed:
             begun.cancel()
@@ -141,7 +141,7 @@ async def test_a_rebuild_does_not_go_on_when_events_are_decided_otherwise(databa
         go_on.set()
         with pytest.raises(asyncio.CancelledError if killed else CheckpointMoved):
             await begun
-        assert await states(database, "tags") == {1: "live", 2: "retired"}
+        assert await states(database, "runs") == {1: "live", 2: "retired"}
         for name in PROJECTIONS:
             await a_rebuild(database, name).run()
     async with tables(database) as found:

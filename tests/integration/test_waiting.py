@@ -24,7 +24,7 @@ from tests.databases import reused_database
 from tests.laws.histories import of_points
 from tests.laws.model import Model
 from tests.laws.test_folding_laws import check_is_model
-from tests.pipeline import Tables, fold, pipeline, tables, write
+from tests.pipeline import Tables, fold, pairs, pipeline, tables, write
 from tests.sent import Sent, event_id
 
 database = reused_database
@@ -107,11 +107,8 @@ async def test_a_run_is_folded_before_what_waited_for_it_and_it_for_its_experime
     async with tables(database) as found:
         run = await found.run("r")
         assert run is not None
-        assert dict(zip(run["tag_keys"], run["tag_values"], strict=True)) == {
-            "stage": "later",
-            "mlflow.runName": "better",
-        }
-        assert run["name"] == "better"
+        assert pairs(run, "tags") == {"stage": "later", "mlflow.runName": "better"}
+        assert run["info"]["run_name"] == "better"
 
 
 async def test_what_waits_is_decided_once_though_two_events_release_it(database: Database) -> None:
@@ -162,7 +159,7 @@ async def test_of_two_experiments_that_a_run_names_the_ensured_one_counts(databa
         assert (await found.verdicts())[3] == ("accepted", None, 1)
         run = await found.run("r")
         assert run is not None
-        assert run["experiment_id"] == 1
+        assert run["info"]["experiment_id"] == "1"
 
 
 @pytest.mark.parametrize("batch", [1, 3, 10])

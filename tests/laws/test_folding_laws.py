@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 from unittest import mock
 
 import pytest
@@ -17,7 +16,7 @@ from tests.laws.conftest import Empty
 from tests.laws.effort import FEW, FEWER, MANY
 from tests.laws.histories import cut, cuts, histories, meeting_points, meeting_uses
 from tests.laws.model import Model, Run, in_history_order
-from tests.pipeline import Tables, fold, pipeline, tables, write
+from tests.pipeline import Tables, fold, pairs, pipeline, tables, write
 from tests.sent import Sent
 
 
@@ -48,23 +47,24 @@ async def check_is_model(found: Tables, model: Model) -> None:
 
 
 async def check_is_run(found: Tables, run_id: str, run: Run) -> None:
-    row = await found.run(run_id)
-    assert row is not None
-    names = ("experiment_id", "name", "user_id", "status", "start_time", "end_time", "deleted")
-    shown = tuple(row[name] for name in names)
-    assert shown == (run.experiment_id, run.name, run.user_id, run.status, run.start, run.end, run.deleted)
-    assert pairs(row, "param") == run.params
-    assert pairs(row, "tag") == run.tags
-    columns = (row[f"metric_{column}"] or () for column in ("keys", "timestamps", "steps", "values"))
-    latest = {key: (timestamp, step, same(value)) for key, timestamp, step, value in zip(*columns, strict=True)}
+    shown = await found.run(run_id)
+    assert shown is not None
+    info = shown["info"]
+    assert [info["run_id"], info["run_name"], info["experiment_id"], info["user_id"], info["status"]] == [
+        *(run_id, run.name, str(run.experiment_id), run.user_id, run.status)
+    ]
+    assert (info["start_time"], info.get("end_time")) == (run.start, run.end)
+    assert info["lifecycle_stage"] == ("deleted" if run.deleted else "active")
+    assert pairs(shown, "params") == run.params
+    assert pairs(shown, "tags") == run.tags
+    latest = {
+        metric["key"]: (metric["timestamp"], metric["step"], same(float(metric["value"])))
+        for metric in shown["data"].get("metrics", ())
+    }
     assert latest == {key: (p.timestamp, p.step, same(p.value)) for key, p in run.latest.items()}
     for key, logged in run.points.items():
         shown_points = [(timestamp, step, same(value)) for timestamp, step, value in await found.points(run_id, key)]
         assert shown_points == [(p.timestamp, p.step, same(p.value)) for p in in_history_order(logged)]
-
-
-def pairs(row: dict[str, Any], what: str) -> dict[str, str]:
-    return dict(zip(row[f"{what}_keys"] or (), row[f"{what}_values"] or (), strict=True))
 
 
 async def check_cuts(one: Database, other: Database, history: list[Sent], data: st.DataObject) -> None:

@@ -72,10 +72,12 @@ async def shown(found: Tables) -> dict[str, Any]:
     """What does not depend on the order: runs without their experiments' numbers."""
     runs = {}
     for run_id in RUNS:
-        row = await found.run(run_id)
-        assert row is not None, "a run is lost"
-        row["experiment"] = (await found.experiment(row.pop("experiment_id")) or {})["name"]
-        runs[run_id] = row, {key: await found.points(run_id, key) for key in KEYS}
+        run = await found.run(run_id)
+        assert run is not None, "a run is lost"
+        info = run["info"]
+        info["experiment"] = (await found.experiment(int(info.pop("experiment_id"))) or {})["name"]
+        info["artifact_uri"] = info["artifact_uri"].partition(run_id)[1:]  # the experiment's number is before it
+        runs[run_id] = run, {key: await found.points(run_id, key) for key in KEYS}
     return runs
 
 
@@ -89,12 +91,25 @@ async def check_order(one: Database, other: Database, ranks: list[list[Sent]], d
             verdicts = await found.verdicts()
             assert {verdict for verdict, _, _ in verdicts.values()} == {"accepted"}
             await check_is_model(found, Model().log(history))
-            seen.append((await shown(found), {name: (await found.hashes())[name] for name in ORDER_INDEPENDENT}))
+            stored = [await rows(found, *table) for table in WITH_EXPERIMENTS]
+            seen.append((await shown(found), stored, (await found.hashes())["metric_blocks"]))
     assert seen[0] == seen[1]
 
 
-#: Their content holds neither positions nor experiments' numbers.
-ORDER_INDEPENDENT = ("params", "tags", "latest_metrics", "metric_blocks")
+#: Tables whose rows are the same but for their experiments' numbers, each with its projection.
+WITH_EXPERIMENTS = (("params", "runs"), ("tags", "runs"), ("latest_metrics", "latest_metrics"))
+
+
+async def rows(found: Tables, table: str, projection: str) -> list[tuple[Any, ...]]:
+    """All rows of a table, each with the name of its experiment in place of the number."""
+    query = (
+        f"select t.*, e.name as experiment from {table}{found.suffixes[projection]} t "
+        f"join experiments{found.suffixes['experiments']} e using (experiment_id) order by run_id, key"
+    )
+    return [
+        tuple(value for column, value in row.items() if column != "experiment_id")
+        for row in await found.connection.fetch(query)
+    ]
 
 
 @FEW

@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any, Final
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput
+from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Order, Term
 from runstream_projections.search.terms import Dialect, Entity, Kind
@@ -126,8 +126,9 @@ def _check_depth(text: str) -> None:
 
 
 def _refused(what: str, text: str, error: UnexpectedInput) -> RequestError:
-    position = error.pos_in_stream or 0
-    column = position + 1 if position >= 0 else len(text) + 1
+    # The parser's end has the place of the last token.
+    at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    column = len(text) + 1 if at_end else (error.pos_in_stream or 0) + 1
     expected = getattr(error, "accepts", None) or getattr(error, "allowed", None) or getattr(error, "expected", None)
     wanted = " or ".join(sorted({_NAMES.get(name, name) for name in expected or ()}))
     found = repr(text[column - 1 : column + 19]) if column <= len(text) else "the end"
