@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from unittest import mock
 
@@ -41,8 +40,8 @@ async def check_is_model(found: Tables, model: Model) -> None:
         await check_is_run(found, run_id, run)
         row = await found.run(run_id)
         assert row is not None
-        assert json.loads(row["inputs"]) == model.inputs(run)
-        assert json.loads(row["outputs"]) == model.outputs(run)
+        assert row["inputs"] == model.inputs(run)
+        assert row["outputs"] == model.outputs(run)
     assert await found.verdicts() == {at: tuple(verdict) for at, verdict in model.verdicts.items()}
 
 
