@@ -15,6 +15,7 @@ from runstream_schemas.ids import run_stream
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.embedded import Node
+from runstream_services.gateway.sender import ANYONE
 from runstream_services.projector.core import Coalescing
 
 RUN = "0" * 32
@@ -25,13 +26,13 @@ async def node(database: Database) -> AsyncIterator[Node]:
     """The services of one process, with one run."""
     services = Node(database, alone=True)
     async with services.running():
-        await services.gateway.emit(run_stream(RUN), RunCreated(name="run", start_time=1, experiment_id=0))
+        await services.gateway.emit(run_stream(RUN), RunCreated(name="run", start_time=1, experiment_id=0), ANYONE)
         yield services
 
 
 async def log_param(node: Node, key: str) -> int:
     """Log a param; returns its position."""
-    return (await node.gateway.emit(run_stream(RUN), RunLogged(params={key: "x"}))).position
+    return (await node.gateway.emit(run_stream(RUN), RunLogged(params={key: "x"}), ANYONE)).position
 
 
 async def params(node: Node) -> list[str]:

@@ -114,7 +114,11 @@ async def test_a_log_that_was_changed_is_named_and_nothing_is_advised_that_canno
         (("rebuild", "--accept-changes"), "--accept-changes goes with `runstream rebuild decisions`"),
         (("up", "--data", ""), "--data: name a directory"),
         (("up", "--port", "70000"), "--port: Input should be less than or equal to 65535"),
-        (("up", "--host", "0.0.0.0"), "--host: 0.0.0.0 is not a loopback address"),
+        (("up", "--host", "a b"), "--host: 'a b' is neither an address nor a name"),
+        (("up", "--token-file", "x", "--no-auth"), "--no-auth: a token file is given"),
+        (("up", "--allowed-hosts", "http://x"), "--allowed-hosts: 'http://x' is not host or host:port"),
+        (("up", "--trusted-proxies", "proxy"), "--trusted-proxies: 'proxy' does not appear to be"),
+        (("token", "add", "a:b"), "a token's name is 1 to 100 letters"),
     ],
 )
 def test_what_would_be_ignored_or_misread_is_refused(tmp_path: Path, command: tuple[str, ...], said: str) -> None:
