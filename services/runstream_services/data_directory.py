@@ -117,6 +117,7 @@ def make_root(root: Path) -> None:
 def _check_ours(root: Path) -> None:
     """Raise :class:`StartupError` for a directory that holds something and was never a data directory."""
     found = set(os.listdir(root)) if root.is_dir() else set()
+    found -= {name for name in found if name.startswith(f".{FILE_NAME}.")}  # of a `token add` that was cut short
     # A start that was cut short made no lock yet; a file system of its own has a lost+found.
     if "lock" not in found and found - {"artifacts", FILE_NAME, "lost+found"}:
         raise StartupError(

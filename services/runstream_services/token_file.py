@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from stat import S_IWOTH
+from stat import S_ISREG, S_IWOTH
 from typing import Final, NamedTuple
 
 from runstream_schemas.errors import StartupError
@@ -44,6 +44,17 @@ def hash_of(token: bytes) -> bytes:
     return sha256(token).digest()
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file, be it a link to nowhere. Raises :class:`StartupError` where that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StartupError(f"cannot look for tokens in {path}: {error.strerror or error}") from error
+    return True
+
+
 def parse(data: bytes, path: Path) -> list[Token]:
     """The tokens in a file's text. Raises :class:`StartupError`, which names the file and the line, for others."""
     tokens: dict[str, Token] = {}
@@ -63,12 +74,19 @@ def parse(data: bytes, path: Path) -> list[Token]:
 def read(path: Path) -> bytes:
     """The file's text. Raises :class:`StartupError` where it cannot be read, or anybody may write to it."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-            writable = os.fstat(file.fileno()).st_mode & S_IWOTH
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would keep the server waiting
+        try:
+            mode, data = os.fstat(descriptor).st_mode, b""
+            if S_ISREG(mode):
+                with open(descriptor, "rb", closefd=False) as file:
+                    data = file.read(MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise StartupError(f"cannot read the tokens in {path}: {error.strerror or error}") from error
-    if writable:
+    if not S_ISREG(mode):
+        raise StartupError(f"cannot read the tokens in {path}: it is not a regular file, which can be read again")
+    if mode & S_IWOTH:
         raise StartupError(f"everybody can write to {path}, and so let everybody in: `chmod 600 {path}`")
     if len(data) > MAX_FILE_BYTES:
         raise StartupError(f"{path} is over {MAX_FILE_BYTES} bytes: it is not a file of tokens")

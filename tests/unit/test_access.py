@@ -93,6 +93,11 @@ def test_anything_else_is_refused(asked: Asked, value: str | bytes) -> None:
     assert asked.sender(f"Bearer {ALICE}") == Sender("alice")
 
 
+def test_a_header_of_1_024_bytes_is_looked_at_and_a_longer_one_is_not(asked: Asked) -> None:
+    assert asked.sender(f"Bearer {ALICE:>1017}") == Sender("alice")
+    assert "over 1024 bytes" in asked.refusal(f"Bearer {ALICE:>1018}")
+
+
 def test_no_header_and_two_are_refused(asked: Asked) -> None:
     assert "without a token" in asked.refusal()
     assert "several" in asked.refusal(f"Bearer {ALICE}", f"Bearer {ALICE}")

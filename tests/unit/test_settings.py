@@ -15,7 +15,8 @@ from runstream_services.token_file import Token, add, remove
 
 
 def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATA", "HOST", "PORT", "DATABASE_URL", "LOG_LEVEL"):
+    names = ("DATA", "HOST", "PORT", "DATABASE_URL", "LOG_LEVEL")
+    for name in (*names, "TOKEN_FILE", "NO_AUTH", "ALLOWED_HOSTS", "TRUSTED_PROXIES"):
         monkeypatch.setenv(f"RUNSTREAM_{name}", "")
     assert Settings() == Settings(data=Path("runstream-data"), host="127.0.0.1", port=5000, log_level="info")
 
@@ -117,3 +118,8 @@ def test_who_is_asked_for_a_token(tmp_path: Path) -> None:
     remove(tmp_path / "tokens", "alice")
     for given in ({}, network):
         assert "nobody could get in" in access(tmp_path, **given)
+    (tmp_path / "tokens").unlink()
+    (tmp_path / "tokens").symlink_to(tmp_path / "unmounted")
+    assert "No such file" in access(tmp_path)
+    assert "Not a directory" in access(tmp_path, token_file=tmp_path / "others" / "x")
+    assert access(tmp_path / "others") == "nobody is asked"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -117,8 +118,11 @@ def test_a_file_that_everybody_can_write_to_is_refused(tmp_path: Path, mode: int
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="No such file"):
         load(tmp_path / "none")
-    with pytest.raises(StartupError, match="Is a directory"):
+    with pytest.raises(StartupError, match="is not a regular file"):
         load(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StartupError, match="is not a regular file"):
+        load(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"#" * ((1 << 20) + 1))
     with pytest.raises(StartupError, match="over 1048576 bytes"):
         load(tmp_path / "large")

@@ -135,7 +135,7 @@ def access_of(settings: Settings) -> Access:
     """
     path = settings.tokens_path
     tokens = None
-    if not settings.no_auth and (settings.token_file is not None or path.exists()):
+    if not settings.no_auth and (settings.token_file is not None or token_file.is_there(path)):
         tokens = Tokens(path, time.monotonic)
     if tokens is None and not settings.no_auth and not settings.is_loopback:
         raise StartupError(
