@@ -142,8 +142,9 @@ def token_add(name: str, given: dict[str, Any]) -> None:
         path = settings.tokens_path
         is_new = token_file.add(path, token_file.Token(name, token_file.hash_of(token.encode()), made))
     typer.echo(token)
-    _say(f"This is the token of {name}, shown this once; its hash is in {path}. MLflow's clients send it where")
-    _say("    MLFLOW_TRACKING_TOKEN   is set to it")
+    _say(
+        f"The token of {name}, shown this once: {path} keeps its hash. MLFLOW_TRACKING_TOKEN is where clients take it."
+    )
     if is_new:
         _say("It is the first one: a server that runs without tokens asks for them once it is started again.")
 
