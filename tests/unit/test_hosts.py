@@ -140,5 +140,8 @@ def test_what_is_remembered_is_bounded() -> None:
     hosts = Hosts(others=Others.ALL)
     for number in range(3_000):
         assert answered(hosts, ("host", f"h{number}"), ("origin", f"http://127.0.0.1:{number}"))
-    assert len(hosts._hosts) <= 1_000
-    assert len(hosts._origins) <= 1_000
+    assert answered(hosts, ("host", "h" * 60_000), ("origin", f"{'s' * 60_000}://localhost"))
+    assert answered(Hosts(), ("host", f"localhost:{'0' * 60_000}"))
+    for known in (hosts._hosts, hosts._origins):
+        assert 0 < len(known) <= 1_000
+        assert max(map(len, known)) <= 300

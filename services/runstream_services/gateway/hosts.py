@@ -17,8 +17,10 @@ from starlette.types import Scope
 
 from runstream_schemas.errors import RequestError
 
-#: Hosts and origins, as they were spelled, that are remembered so that they need not be looked at again.
+#: Hosts and origins, as they were spelled, that are remembered so that they need not be looked at again. None has a
+#: reason to be longer: the longest name has 253 characters.
 MAX_REMEMBERED: Final = 1_000
+MAX_REMEMBERED_BYTES: Final = 300
 
 _HOST = re.compile(r"(?P<name>[a-z0-9._\-]+|\[(?P<address>[0-9a-f:.]+)\])(?::(?P<port>[0-9]*))?", re.IGNORECASE)
 
@@ -145,6 +147,8 @@ class Hosts:
 
 
 def _remember(known: set[bytes], value: bytes) -> None:
+    if len(value) > MAX_REMEMBERED_BYTES:
+        return
     if len(known) >= MAX_REMEMBERED:
         known.clear()
     known.add(value)
