@@ -19,7 +19,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 from starlette.routing import Route
 
-from runstream_services.gateway.app import MLFLOW, PROBES, build
+from runstream_services.gateway.app import build
 from tests.command import runstream
 from tests.e2e.client import run_script
 from tests.server import Server
@@ -99,12 +99,8 @@ def routes() -> set[str]:
     return {*front._exact, *others}
 
 
-def test_the_router_is_known_and_what_is_open_is_listed() -> None:
-    assert len(routes()) == 2 * len({path for _, path, _ in MLFLOW}) + len(PROBES)
-    assert routes() >= OPEN
-
-
 def test_every_route_but_the_open_ones_is_closed_for_every_method(network: Network) -> None:
+    assert routes() > OPEN
     closed = routes() - OPEN
     assert len(closed) > 40
     unknown = {"/nothing", f"{API}/runs/nothing", "/api/runstream/v1/events", "/metrics", "/docs", "/static/x"}
