@@ -25,6 +25,13 @@ DatabaseUrl = Annotated[
         help="A PostgreSQL >= 15 of your own, in place of the embedded one.  [env: RUNSTREAM_DATABASE_URL]",
     ),
 ]
+TokenFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="File of named tokens.  [env: RUNSTREAM_TOKEN_FILE; default: DIR/tokens, where there is one]",
+    ),
+]
 PROJECTIONS = "experiments, runs, params, tags, latest_metrics, metric_blocks"
 
 
@@ -43,7 +50,8 @@ def up(
         str | None,
         typer.Option(
             metavar="HOST",
-            help="Address to listen on; loopback only in this release.  [env: RUNSTREAM_HOST; default: 127.0.0.1]",
+            help="Address to listen on; others than loopback need tokens or --no-auth.  "
+            "[env: RUNSTREAM_HOST; default: 127.0.0.1]",
         ),
     ] = None,
     port: Annotated[
@@ -53,9 +61,39 @@ def up(
         ),
     ] = None,
     database_url: DatabaseUrl = None,
+    token_file: TokenFile = None,
+    no_auth: Annotated[
+        bool,
+        typer.Option("--no-auth", help="Let in everybody who reaches the address.  [env: RUNSTREAM_NO_AUTH]"),
+    ] = False,
+    allowed_hosts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT],...",
+            help="Names by which this server is reached.  [env: RUNSTREAM_ALLOWED_HOSTS]",
+        ),
+    ] = None,
+    trusted_proxies: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS,...",
+            help="Addresses or networks of proxies whose X-Forwarded-Host counts.  [env: RUNSTREAM_TRUSTED_PROXIES]",
+        ),
+    ] = None,
 ) -> None:
     """Start the whole server in one process."""
-    _server().up(_given(data=data, host=host, port=port, database_url=database_url))
+    _server().up(
+        _given(
+            data=data,
+            host=host,
+            port=port,
+            database_url=database_url,
+            token_file=token_file,
+            no_auth=no_auth or None,
+            allowed_hosts=allowed_hosts,
+            trusted_proxies=trusted_proxies,
+        )
+    )
 
 
 @app.command()
@@ -115,6 +153,29 @@ def status(
         raise typer.Exit(1) from away
     except KeyboardInterrupt:
         raise typer.Exit from None
+
+
+token = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(token, name="token", help="Tokens, which a server on a network asks for.")
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Whose it is; what it sends bears this name.")]
+
+
+@token.command("add")
+def token_add(name: TokenName, data: Data = None, token_file: TokenFile = None) -> None:
+    """Make a token and print it, this once: the file keeps its hash. A running server takes it within a second."""
+    _server().token_add(name, _given(data=data, token_file=token_file))
+
+
+@token.command("list")
+def token_list(data: Data = None, token_file: TokenFile = None) -> None:
+    """List the tokens' names and when they were made."""
+    _server().token_list(_given(data=data, token_file=token_file))
+
+
+@token.command("remove")
+def token_remove(name: TokenName, data: Data = None, token_file: TokenFile = None) -> None:
+    """Revoke a token. A running server refuses it within a second."""
+    _server().token_remove(name, _given(data=data, token_file=token_file))
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``payload`` is the event's own JSON, kept as the bytes that were sent: its hash is part of the log's chain.
     ``sent_at`` is the sender's clock in milliseconds; ``writer`` and ``sequence`` order one sender's events within a
-    stream; ``actor`` is who sent it, None when nobody was asked.
+    stream; ``actor`` is who sent it by the name of a token, which the gateway writes, None when nobody was asked. What
+    an HTTP call with an ``Idempotency-Key`` sent has the writer ``request/`` and the SHA-256 of the call's body.
     """
 
     id: UUID

@@ -1,4 +1,6 @@
-"""Ids: events are UUIDv7, runs are 32 hex digits, streams are named after what they hold."""
+"""Ids: events are UUIDv7, or UUIDv8 made of a caller's key; runs are 32 hex digits, streams are named after what they
+hold.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,12 @@ def uuid7(milliseconds: int, randomness: bytes) -> UUID:
         | int.from_bytes(randomness[2:10]) & 0x3FFF_FFFF_FFFF_FFFF
     )
     return UUID(int=bits)
+
+
+def uuid8(digest: bytes) -> UUID:
+    """Return the UUIDv8 (RFC 9562) of a hash's first 16 bytes: the same for the same, and no UUIDv7 is equal to it."""
+    bits = int.from_bytes(digest[:16]) & ~(0xF << 76) & ~(0x3 << 62)
+    return UUID(int=bits | 0x8 << 76 | 0x2 << 62)
 
 
 def run_stream(run_id: str) -> str:

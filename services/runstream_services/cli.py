@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -19,8 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from runstream_projections import decision_tables
 from runstream_projections.catalogue import PROJECTIONS
 from runstream_schemas.errors import InvalidEvent, LogCorrupt, RunstreamError, StartupError
-from runstream_services import embedded
+from runstream_services import embedded, token_file
 from runstream_services.adapters.postgres import Database
+from runstream_services.data_directory import make_root
 from runstream_services.databases import database_for_command
 from runstream_services.projector.rebuild import Progress as RebuildProgress
 from runstream_services.projector.rebuild import Rebuild, drop_retired
@@ -126,6 +129,52 @@ async def _is_as_logged(database: Database, name: str) -> bool:
     return equal
 
 
+def token_add(name: str, given: dict[str, Any]) -> None:
+    """Make a token and print it; the file keeps its hash."""
+    if token_file.NAME.fullmatch(name) is None:
+        _refuse("a token's name is 1 to 100 letters, digits and . _ @ -, of which the first is a letter or a digit")
+    settings = _settings(given)
+    token = secrets.token_urlsafe(32)
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    with _said():
+        if settings.token_file is None:
+            make_root(settings.data.resolve())
+        path = settings.tokens_path
+        is_new = token_file.add(path, token_file.Token(name, token_file.hash_of(token.encode()), made))
+    typer.echo(token)
+    _say(
+        f"The token of {name}, shown this once: {path} keeps its hash. MLFLOW_TRACKING_TOKEN is where clients take it."
+    )
+    if is_new:
+        _say("It is the first one: a server that runs without tokens asks for them once it is started again.")
+
+
+def token_list(given: dict[str, Any]) -> None:
+    """Print the names of the tokens and when they were made."""
+    path = _settings(given).tokens_path
+    with _said():
+        for token in token_file.load(path):
+            typer.echo(f"{token.name}  {token.made}".rstrip())
+
+
+def token_remove(name: str, given: dict[str, Any]) -> None:
+    """Revoke a token."""
+    path = _settings(given).tokens_path
+    with _said():
+        token_file.remove(path, name)
+    typer.echo(f"{name} is removed from {path}: a running server refuses it within a second")
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Say what went wrong, and end with 1."""
+    try:
+        yield
+    except (RunstreamError, OSError) as error:
+        _say(f"runstream: {error}")
+        raise typer.Exit(1) from error
+
+
 async def _on_database(
     given: dict[str, Any], names: Sequence[str], work: Callable[[Database], Coroutine[Any, Any, None]]
 ) -> None:
@@ -175,10 +224,16 @@ def _place(settings: Settings) -> str:
 
 def _greet(address: str, settings: Settings) -> None:
     typer.echo(
-        f"Runstream is ready on {address}, data in {_place(settings)}\n"
+        f"Runstream is ready on {address}{_reach(settings)}, data in {_place(settings)}\n"
         f'    mlflow.set_tracking_uri("{address}")\n'
         "Ctrl-C stops it."
     )
+
+
+def _reach(settings: Settings) -> str:
+    if settings.is_loopback:
+        return ""
+    return f" (listening on {settings.host}{', for everybody who reaches it' if settings.no_auth else ''})"
 
 
 @contextmanager

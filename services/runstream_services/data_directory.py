@@ -3,6 +3,7 @@
 ::
 
     DIR/lock                flock held by the process that serves DIR; its pid and address, for people
+    DIR/tokens              the hashes of the tokens that are taken, where there are any (`runstream token`)
     DIR/artifacts/          blobs, unless they go to an object store
     DIR/postgres/           PGDATA; owned by the account that PostgreSQL runs as, mode 0700
     DIR/postgres.log        what PostgreSQL says; postgres.log.1 is the part before
@@ -24,6 +25,7 @@ from typing import Final, Self
 
 from runstream_schemas.errors import StartupError
 from runstream_services.account import Account, first_closed
+from runstream_services.token_file import FILE_NAME
 
 #: A file in PGDATA that says whose it is: no other PostgreSQL's processes are ended, and no other is started.
 MARKER: Final = "RUNSTREAM"
@@ -54,10 +56,8 @@ class DataDirectory:
         directory and that process.
         """
         root = Path(path).resolve()
+        make_root(root)
         try:
-            _check_ours(root)
-            # Another account has to pass through, but not to list; what lies inside is private by itself.
-            create_directory(root, mode=0o711 if os.geteuid() == 0 else 0o700)
             create_directory(root / "artifacts", mode=0o700)
             lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
@@ -104,11 +104,22 @@ class DataDirectory:
             self._lock = -1
 
 
+def make_root(root: Path) -> None:
+    """Create a data directory where it is missing, durably. Raises :class:`StartupError` for somebody else's."""
+    try:
+        _check_ours(root)
+        # Another account has to pass through, but not to list; what lies inside is private by itself.
+        create_directory(root, mode=0o711 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        raise StartupError(f"cannot use {root} as the data directory: {error}") from error
+
+
 def _check_ours(root: Path) -> None:
     """Raise :class:`StartupError` for a directory that holds something and was never a data directory."""
     found = set(os.listdir(root)) if root.is_dir() else set()
+    found -= {name for name in found if name.startswith(f".{FILE_NAME}.")}  # of a `token add` that was cut short
     # A start that was cut short made no lock yet; a file system of its own has a lost+found.
-    if "lock" not in found and found - {"artifacts", "lost+found"}:
+    if "lock" not in found and found - {"artifacts", FILE_NAME, "lost+found"}:
         raise StartupError(
             f"{root} holds files that are not Runstream's: name a directory that is new or empty, such as "
             f"{root / 'runstream-data'}"

@@ -31,6 +31,7 @@ from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Line, Pool
 from runstream_services.data_directory import DataDirectory
 from runstream_services.databases import PATIENCE_S, database_of, prepare
+from runstream_services.gateway.access import Access, access_of
 from runstream_services.gateway.app import build
 from runstream_services.gateway.one_write import OneWriteProtocol
 from runstream_services.gateway.service import READER_SETTINGS, SEARCHER_SETTINGS, Gateway
@@ -258,6 +259,7 @@ def _listener(settings: Settings) -> socket.socket:
 
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses: here by this one
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -308,6 +310,7 @@ async def up(settings: Settings, ready: Callable[[str], None], report: Callable[
 async def _start_and_serve(
     settings: Settings, stop: _Stop, ready: Callable[[str], None], report: Callable[[str], None]
 ) -> None:
+    access = access_of(settings)
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(contextlib.closing(_listener(settings)))
         address = _address(listener)
@@ -317,12 +320,14 @@ async def _start_and_serve(
         await prepare(database, patience_s=PATIENCE_S if alone else 0.0)
         node = Node(database, alone=alone)
         await stack.enter_async_context(node.running())
-        await _serve(node, listener, stop.due, lambda: ready(address))
+        await _serve(node, access, listener, stop.due, lambda: ready(address))
 
 
-async def _serve(node: Node, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+async def _serve(
+    node: Node, access: Access, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]
+) -> None:
     config = uvicorn.Config(
-        build(node.gateway),
+        build(node.gateway, access),
         http=OneWriteProtocol,
         ws="none",
         lifespan="off",

@@ -39,10 +39,14 @@ def memory_bytes(envelope: Envelope, event: Event) -> int:
 
 
 class Outcome(NamedTuple):
-    """What became of an emitted event: where it is in the log, and what was decided there."""
+    """What became of an emitted event: where it is in the log, and what was decided there.
+
+    ``repeats`` says that the log had an event of this id, perhaps this very one: it is that event's outcome.
+    """
 
     position: int
     decision: Decision
+    repeats: bool = False
 
 
 @dataclass(slots=True)

@@ -11,12 +11,13 @@ import pytest
 
 from runstream_projections import reads
 from runstream_projections.suffixes import RUN_PROJECTIONS
-from runstream_schemas.errors import Unavailable
+from runstream_schemas.errors import RequestError, Unavailable
 from runstream_schemas.events import RunCreated, RunLogged
 from runstream_schemas.ids import run_stream
 from runstream_services.adapters import postgres_log, postgres_projections
 from runstream_services.adapters.postgres import Database, Line
 from runstream_services.embedded import Node
+from runstream_services.gateway.sender import ANYONE
 from runstream_services.projector.core import Coalescing
 from tests.pipeline import pairs
 
@@ -28,13 +29,13 @@ async def node(database: Database) -> AsyncIterator[Node]:
     """The services of one process, with one run."""
     services = Node(database, alone=True)
     async with services.running():
-        await services.gateway.emit(run_stream(RUN), RunCreated(name="run", start_time=1, experiment_id=0))
+        await services.gateway.emit(run_stream(RUN), RunCreated(name="run", start_time=1, experiment_id=0), ANYONE)
         yield services
 
 
 async def log_param(node: Node, key: str) -> int:
     """Log a param; returns its position."""
-    return (await node.gateway.emit(run_stream(RUN), RunLogged(params={key: "x"}))).position
+    return (await node.gateway.emit(run_stream(RUN), RunLogged(params={key: "x"}), ANYONE)).position
 
 
 async def params(node: Node) -> list[str]:
@@ -63,6 +64,28 @@ async def test_an_event_whose_append_was_in_doubt_is_projected_once_and_in_its_p
     assert [await log_param(node, key) for key in keys] == list(range(3, 15))
     assert lost == [3, 6, 9, 12]
     assert await params(node) == keys
+
+
+async def test_a_call_with_a_key_whose_append_was_in_doubt_is_no_repeat_of_another(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, lost = postgres_log.append, []
+
+    async def append_and_lose_the_first_answer(*arguments: Any) -> None:
+        await append(*arguments)
+        if not lost:
+            lost.append(arguments)
+            raise Unavailable("the connection broke after the commit")
+
+    monkeypatch.setattr(postgres_log, "append", append_and_lose_the_first_answer)
+    sender, event = ANYONE.with_key(b"k", "/log", b"a body"), RunLogged(params={"p": "x"})
+    first = await node.gateway.emit(run_stream(RUN), event, sender)
+    assert (len(lost), first.position, first.event) == (1, 3, event)
+    assert await node.gateway.emit(run_stream(RUN), RunLogged(params={"p": "x"}), sender) == first
+    with pytest.raises(RequestError, match="another body") as refused:
+        await node.gateway.emit(run_stream(RUN), event, ANYONE.with_key(b"k", "/log", b"another body"))
+    assert refused.value.status == 409
+    assert await params(node) == ["p"]
 
 
 async def test_a_change_that_met_a_closing_connection_is_made_again(

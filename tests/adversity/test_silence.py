@@ -13,6 +13,7 @@ from runstream_schemas.events import RunCreated, RunLogged
 from runstream_schemas.ids import run_stream
 from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
+from runstream_services.gateway.sender import ANYONE
 from tests.pipeline import eventually, pairs
 from tests.proxy import Proxy
 
@@ -21,7 +22,7 @@ RUN = "0" * 32
 
 async def logged(node: Node, key: str) -> bool:
     try:
-        await node.gateway.emit(run_stream(RUN), RunLogged(params={key: "x"}))
+        await node.gateway.emit(run_stream(RUN), RunLogged(params={key: "x"}), ANYONE)
     except Unavailable:
         return False
     return True
@@ -31,7 +32,7 @@ async def test_connections_that_died_without_a_word_are_replaced(database: Datab
     async with Proxy(database) as proxy:
         node = Node(replace(proxy.database, statement_s=1.0), alone=True)
         async with node.running():
-            await node.gateway.emit(run_stream(RUN), RunCreated(name="run", start_time=1, experiment_id=0))
+            await node.gateway.emit(run_stream(RUN), RunCreated(name="run", start_time=1, experiment_id=0), ANYONE)
             await node.gateway.fetch(RUN_PROJECTIONS, reads.run_query, RUN)
             proxy.silence()
             await eventually("a write is acknowledged again", partial(logged, node, "after"))

@@ -113,7 +113,11 @@ async def test_a_log_that_was_changed_is_named_and_nothing_is_advised_that_canno
         (("rebuild", "--accept-changes"), "--accept-changes goes with `runstream rebuild decisions`"),
         (("up", "--data", ""), "--data: name a directory"),
         (("up", "--port", "70000"), "--port: Input should be less than or equal to 65535"),
-        (("up", "--host", "0.0.0.0"), "--host: 0.0.0.0 is not a loopback address"),
+        (("up", "--host", "a b"), "--host: 'a b' is neither an address nor a name"),
+        (("up", "--token-file", "x", "--no-auth"), "--no-auth: a token file is given"),
+        (("up", "--allowed-hosts", "http://x"), "--allowed-hosts: 'http://x' is not host or host:port"),
+        (("up", "--trusted-proxies", "proxy"), "--trusted-proxies: 'proxy' does not appear to be"),
+        (("token", "add", "a:b"), "a token's name is 1 to 100 letters"),
     ],
 )
 def test_what_would_be_ignored_or_misread_is_refused(tmp_path: Path, command: tuple[str, ...], said: str) -> None:
@@ -122,6 +126,54 @@ def test_what_would_be_ignored_or_misread_is_refused(tmp_path: Path, command: tu
     assert complaint.startswith(f"runstream: {said}")
     assert complaint.count("\n") == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_a_server_for_others_is_not_started_without_tokens_unless_it_is_told_so(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    status, said, complaint = runstream("up", "--host", "0.0.0.0", *data)
+    assert (status, said, complaint.count("\n")) == (1, "", 1)
+    for told in ("--host 0.0.0.0", "`runstream token add NAME`", "--no-auth", str(tmp_path / "data" / "tokens")):
+        assert told in complaint
+    assert not (tmp_path / "data").exists()
+    with Server(tmp_path / "data", "--host", "0.0.0.0", "--no-auth") as server:
+        assert "listening on 0.0.0.0, for everybody who reaches it" in server.said()
+        assert server.post("runs/create", {}).status_code == 200
+        assert server.post("runs/create", {}, headers={"host": "10.1.1.1:5000"}).status_code == 200
+        refused = server.post("runs/create", {}, headers={"host": "evil.example"})
+        assert (refused.status_code, "--allowed-hosts" in refused.json()["message"]) == (403, True)
+
+
+def test_a_token_is_printed_once_and_its_hash_is_kept(tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    status, token, told = runstream("token", "add", "alice", *data)
+    assert (status, len(token), token.count("\n")) == (0, 44, 1)
+    assert "MLFLOW_TRACKING_TOKEN" in told
+    assert "It is the first one" in told
+    file = tmp_path / "data" / "tokens"
+    assert token.strip() not in file.read_text()
+    assert token.strip() not in told
+
+    status, said, complaint = runstream("token", "add", "alice", *data)
+    assert (status, said, complaint.count("\n")) == (1, "", 1)
+    assert "there is a token named alice already" in complaint
+    _, another, told = runstream("token", "add", "bob", RUNSTREAM_TOKEN_FILE=str(file))
+    assert another != token
+    assert "first" not in told
+
+    assert [line.split()[0] for line in runstream("token", "list", *data)[1].splitlines()] == ["alice", "bob"]
+
+
+def test_tokens_go_only_where_they_belong(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    for command, named in (
+        (("token", "add", "a", "--data", str(tmp_path)), "holds files that are not Runstream's"),
+        (("token", "add", "a", "--token-file", str(tmp_path / "thesis.tex" / "x")), "Not a directory"),
+        (("token", "remove", "a", "--data", str(tmp_path / "none")), "No such file"),
+    ):
+        status, said, complaint = runstream(*command)
+        assert (status, said, complaint.count("\n")) == (1, "", 1)
+        assert named in complaint
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_wrong_variable_is_named() -> None:
@@ -141,6 +193,10 @@ def test_help_names_the_defaults_the_variables_and_the_projections() -> None:
         "RUNSTREAM_DATA;",
         "RUNSTREAM_PORT;",
         "RUNSTREAM_DATABASE_URL",
+        "RUNSTREAM_TOKEN_FILE;",
+        "RUNSTREAM_NO_AUTH",
+        "RUNSTREAM_ALLOWED_HOSTS",
+        "RUNSTREAM_TRUSTED_PROXIES",
     ):
         assert shown in " ".join(said.split())
     for command in ("rebuild", "verify"):

@@ -84,6 +84,12 @@ def test_a_start_that_was_cut_short_is_begun_again(place: Path) -> None:
     DataDirectory.open(place).close()
 
 
+def test_a_directory_that_got_its_tokens_first_is_ours(place: Path) -> None:
+    for name in ("tokens", ".tokens.abc"):  # the other one of a command that was killed
+        (place / name).write_text("")
+    DataDirectory.open(place).close()
+
+
 def test_a_new_file_system_is_an_empty_directory(place: Path) -> None:
     (place / "lost+found").mkdir()
     DataDirectory.open(place).close()

@@ -16,7 +16,8 @@ from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters.postgres import Database, Line, Pool
 from runstream_services.gateway import histories, metrics
-from runstream_services.gateway.http import Endpoint, Request, Room
+from runstream_services.gateway.http import SENDER, Endpoint, Request, Room
+from runstream_services.gateway.sender import ANYONE
 from runstream_services.gateway.service import Gateway
 from runstream_services.projector.compactor import Compactor
 from tests.databases import reused_database
@@ -143,6 +144,7 @@ async def test_an_answer_that_breaks_off_is_not_taken_for_a_whole_one(database: 
                 await owner.execute("alter table log_head rename to gone")
 
         scope = {"type": "http", "method": "GET", "path": "/x", "query_string": b"run_id=r&metric_key=k", "headers": []}
+        scope[SENDER] = ANYONE
         endpoint = Endpoint(gateway, {"GET": metrics.get_history}, Room())
         async with connected(database) as owner:
             try:

@@ -21,7 +21,9 @@ from runstream_schemas.events import Event, ExperimentEnsured, RunCreated, RunLo
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
+from runstream_services.gateway.access import Access
 from runstream_services.gateway.app import build
+from runstream_services.gateway.hosts import Hosts
 from runstream_services.projector.rebuild import Rebuild
 from runstream_services.projector.verify import verify_projection
 from tests.databases import reused_database
@@ -139,7 +141,10 @@ async def test_while_the_experiments_are_parked_what_would_not_be_seen_is_refuse
         return whole.fold(batch, suffix)
 
     with mock.patch.dict(PROJECTIONS, {"experiments": replace(whole, fold=fold)}):
-        async with node.running(), httpx.AsyncClient(transport=httpx.ASGITransport(build(node.gateway))) as client:
+        async with (
+            node.running(),
+            httpx.AsyncClient(transport=httpx.ASGITransport(build(node.gateway, Access(Hosts(), None)))) as client,
+        ):
 
             async def post(path: str, body: dict[str, Any]) -> httpx.Response:
                 return await client.post(f"http://localhost/api/2.0/mlflow/{path}", json=body)
@@ -320,7 +325,7 @@ async def served(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """The gateway of a whole node, without a socket."""
     node = Node(database, alone=True)
     async with node.running():
-        transport = httpx.ASGITransport(app=build(node.gateway))
+        transport = httpx.ASGITransport(app=build(node.gateway, Access(Hosts(), None)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/2.0/mlflow/") as client:
             yield client
 

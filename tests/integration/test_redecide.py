@@ -15,6 +15,7 @@ from runstream_schemas.events import RunCreated, RunLogged
 from runstream_schemas.ids import run_stream
 from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
+from runstream_services.gateway.sender import ANYONE
 from runstream_services.projector import redecide as redecide_module
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.rebuild import Rebuild, drop_retired
@@ -156,7 +157,7 @@ async def test_a_server_finds_its_runs_in_the_decisions_that_are_live_now(databa
         await redecide(database, str(uuid4()), lambda step: None, accept=False)
         async with connected(database) as connection:
             assert await drop_retired(connection) == ["decisions_v1"]
-        outcome = await node.gateway.write_run("r0", RunLogged(params={"new": "1"}))
+        outcome = await node.gateway.write_run("r0", RunLogged(params={"new": "1"}), ANYONE)
         assert outcome.decision.verdict == "accepted"
         with pytest.raises(RequestError, match="not found"):
-            await node.gateway.write_run("r9", RunLogged(params={"new": "1"}))
+            await node.gateway.write_run("r9", RunLogged(params={"new": "1"}), ANYONE)

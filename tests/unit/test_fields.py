@@ -295,6 +295,18 @@ def test_a_body_of_too_many_values_is_refused(value: str) -> None:
     assert "has over 100000 commas and brackets" in refusal(NESTED, body.encode("utf-16"))
 
 
+def test_100_000_separators_are_read_and_one_more_is_not() -> None:
+    begin, rest = '{"unknown": [', "0]}"
+    most = 100_000 - begin.count("{") - begin.count("[")
+    assert NESTED.from_body(f"{begin}{'0,' * most}{rest}".encode()) == {}
+    assert "over 100000 commas" in refusal(NESTED, f"{begin}{'0,' * (most + 1)}{rest}")
+
+
+def test_an_array_of_50_000_elements_is_read_and_one_of_one_more_is_not() -> None:
+    assert len(NESTED.from_body(json.dumps({"steps": [0] * 50_000}).encode())["steps"]) == 50_000
+    assert "50001 elements are more than any call may hold" in refusal(NESTED, json.dumps({"steps": [0] * 50_001}))
+
+
 def test_a_long_value_may_hold_any_number_of_commas_and_brackets() -> None:
     value = '[{,"\\' * 100_000
     assert TEXT.from_body(json.dumps({"value": value}).encode()) == {"value": value}

@@ -29,6 +29,9 @@ _APPEND: Final = f"append_events({', '.join(f'${number}' for number in range(1, 
 _encode: Final = msgspec.json.Encoder().encode
 _COLUMNS: Final = "position, event_id, type, version, stream, sent_at, payload, actor, writer, sequence"
 
+#: The row of one event, for :func:`recorded`.
+EVENT: Final = f"select {_COLUMNS} from event_log where position = $1"
+
 
 class _Zstd(threading.local):
     """The decompressor of one thread: it cannot be shared."""

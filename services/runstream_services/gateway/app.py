@@ -17,6 +17,7 @@ from runstream_services.gateway import (
     search,
     status,
 )
+from runstream_services.gateway.access import Access
 from runstream_services.gateway.http import Endpoint, Front, Handler, Room
 from runstream_services.gateway.service import Gateway
 
@@ -82,8 +83,11 @@ PROBES: Final[tuple[tuple[str, str, Handler], ...]] = (
     ("GET", "/ajax-api/3.0/mlflow/server-info", probes.server_info),
 )
 
+#: Answered to everybody, whatever the Host and without a token: they show nothing of what is stored.
+OPEN: Final = frozenset({"/", "/health", "/version", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"})
 
-def build(gateway: Gateway) -> Front:
+
+def build(gateway: Gateway, access: Access) -> Front:
     """Return the ASGI application."""
     room = Room()
     exact: dict[str, dict[str, Handler]] = {}
@@ -96,8 +100,10 @@ def build(gateway: Gateway) -> Front:
             exact.setdefault(prefix + path, {})[method] = _reading(method, handler)
     exact[METRICS] = {"GET": status.metrics}
     return Front(
+        access,
         {path: Endpoint(gateway, handlers, room) for path, handlers in exact.items()},
         {path: Endpoint(gateway, {method: handler}, room) for method, path, handler in PROBES},
+        OPEN,
         gateway.answers,
     )
 

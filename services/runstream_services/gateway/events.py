@@ -31,7 +31,7 @@ async def append(gateway: Gateway, request: Request) -> Answer:
     200 says that the fate of every event is known. 503 says that it is not of some, or that nothing was sent since the
     bus is full; the same events sent again are the same events, so that a sender just does that.
     """
-    sent, refused = await _read(parse_batch(request.body), actor=None)  # nobody is asked yet who they are
+    sent, refused = await _read(parse_batch(request.body), request.sender.actor)
     try:
         outcomes = await gateway.emit_all(sent)
     except Unavailable as error:

@@ -17,6 +17,7 @@ from runstream_schemas.events import (
 from runstream_services.gateway import render, requests_experiments, rules
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.positions import written
+from runstream_services.gateway.sender import Sender
 from runstream_services.gateway.service import Gateway
 
 
@@ -26,7 +27,7 @@ async def create(gateway: Gateway, request: Request) -> Answer:
     event = ExperimentCreated(
         name=asked.name, created_at=gateway.now_ms(), artifact_location=asked.artifact_location, tags=asked.tags
     )
-    outcome = await gateway.write_experiments(event)
+    outcome = await gateway.write_experiments(event, request.sender)
     return written(outcome, render.dump({"experiment_id": str(outcome.decision.result)}))
 
 
@@ -52,19 +53,19 @@ async def update(gateway: Gateway, request: Request) -> Answer:
     """``experiments/update``: another name."""
     asked = requests_experiments.parse_update_experiment(request.body)
     event = ExperimentRenamed(experiment_id=asked.experiment_id, name=asked.new_name, updated_at=gateway.now_ms())
-    return await _change(gateway, event)
+    return await _change(gateway, event, request.sender)
 
 
 async def delete(gateway: Gateway, request: Request) -> Answer:
     """``experiments/delete``: with all its runs."""
     number = requests_experiments.parse_delete_experiment(request.body).experiment_id
-    return await _change(gateway, ExperimentDeleted(experiment_id=number, updated_at=gateway.now_ms()))
+    return await _change(gateway, ExperimentDeleted(experiment_id=number, updated_at=gateway.now_ms()), request.sender)
 
 
 async def restore(gateway: Gateway, request: Request) -> Answer:
     """``experiments/restore``: with all its runs."""
     number = requests_experiments.parse_restore_experiment(request.body).experiment_id
-    return await _change(gateway, ExperimentRestored(experiment_id=number, updated_at=gateway.now_ms()))
+    return await _change(gateway, ExperimentRestored(experiment_id=number, updated_at=gateway.now_ms()), request.sender)
 
 
 async def set_tag(gateway: Gateway, request: Request) -> Answer:
@@ -76,14 +77,16 @@ async def set_tag(gateway: Gateway, request: Request) -> Answer:
         keys = {key for row in rows for key in row["tag_keys"] or ()}
         if asked.key not in keys:
             rules.check_custom_views({asked.key, *keys})
-    return await _change(gateway, ExperimentTagSet(experiment_id=asked.experiment_id, key=asked.key, value=asked.value))
+    event = ExperimentTagSet(experiment_id=asked.experiment_id, key=asked.key, value=asked.value)
+    return await _change(gateway, event, request.sender)
 
 
 async def delete_tag(gateway: Gateway, request: Request) -> Answer:
     """``experiments/delete-experiment-tag``."""
     asked = requests_experiments.parse_delete_experiment_tag(request.body)
-    return await _change(gateway, ExperimentTagDeleted(experiment_id=asked.experiment_id, key=asked.key))
+    event = ExperimentTagDeleted(experiment_id=asked.experiment_id, key=asked.key)
+    return await _change(gateway, event, request.sender)
 
 
-async def _change(gateway: Gateway, event: Event) -> Answer:
-    return written(await gateway.write_experiments(event))
+async def _change(gateway: Gateway, event: Event, sender: Sender) -> Answer:
+    return written(await gateway.write_experiments(event, sender))

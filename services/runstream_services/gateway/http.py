@@ -7,7 +7,7 @@ unknown paths, goes through Starlette's router. The web framework's layers would
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -17,7 +17,8 @@ from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from runstream_schemas.errors import RequestError, RunstreamError, Transient, Unavailable, invalid
-from runstream_services.gateway.hosts import LocalHosts
+from runstream_services.gateway.access import Access
+from runstream_services.gateway.sender import ANYONE, Sender
 from runstream_services.gateway.service import Gateway
 
 log = structlog.get_logger()
@@ -42,6 +43,15 @@ RETRY_AFTER_S: Final = b"10"
 
 JSON: Final = b"application/json"
 
+#: What a 401 says can be sent: MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+CHALLENGES: Final = (
+    (b"www-authenticate", b'Bearer realm="runstream"'),
+    (b"www-authenticate", b'Basic realm="runstream", charset="UTF-8"'),
+)
+
+#: Where a request's ASGI scope holds its :class:`Sender`.
+SENDER: Final = "runstream.sender"
+
 
 class Answer(NamedTuple):
     """What an endpoint answers; ``rest`` are further parts of a body that is too long to be held whole."""
@@ -54,10 +64,11 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What an endpoint gets: the raw body of a POST, or the query of a GET, and the headers, in lower case."""
+    """What an endpoint gets: a POST's raw body or a GET's query, who sends it, and the headers, in lower case."""
 
     body: bytes
     query: list[tuple[str, str]]
+    sender: Sender = ANYONE
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
@@ -86,7 +97,7 @@ class Endpoint:
         self._handlers = handlers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, sent by the ``scope``'s :data:`SENDER`."""
         try:
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             handler = self._handlers.get(method)
@@ -96,7 +107,7 @@ class Endpoint:
                 answer = await self._post(handler, scope, receive)
             else:
                 query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=1_000)
-                answer = await handler(self._gateway, Request(b"", query, scope["headers"]))
+                answer = await handler(self._gateway, Request(b"", query, scope[SENDER], scope["headers"]))
         except asyncio.CancelledError:
             # Requests are cancelled by a server that stops and has waited for them; uvicorn would answer a bare 500.
             answer = _of_error(Unavailable("the server is stopping; what was sent may still take effect"), scope)
@@ -114,13 +125,12 @@ class Endpoint:
         return _of_error(error, scope)._replace(headers=((b"allow", allowed.encode()),))
 
     async def _post(self, handler: Handler, scope: Scope, receive: Receive) -> Answer:
-        size = _declared_bytes(scope["headers"])
+        size, key = _declared(scope["headers"])
         if size > MAX_BODY_BYTES:
             await _drain(receive, {"type": "http.request", "more_body": True})
             _check_size(size)
         if size <= SMALL_BODY_BYTES:
-            body = await _body(receive, size, lambda more: None)
-            return await handler(self._gateway, Request(body, [], scope["headers"]))
+            return await handler(self._gateway, _request(await _body(receive, size, lambda more: None), scope, key))
         taken = 0
 
         def take(more: int) -> None:
@@ -129,20 +139,32 @@ class Endpoint:
             taken += more
 
         try:
-            body = await _body(receive, size, take)
-            return await handler(self._gateway, Request(body, [], scope["headers"]))
+            return await handler(self._gateway, _request(await _body(receive, size, take), scope, key))
         finally:
             self._room.free_bytes += taken
 
 
-def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
-    """Refuse what is not JSON, as stock does; return the body's declared size, the largest where none is declared."""
-    content_type, size = b"", MAX_BODY_BYTES
+def _request(body: bytes, scope: Scope, key: bytes | None) -> Request:
+    sender: Sender = scope[SENDER]
+    sender = sender if key is None else sender.with_key(key, scope["path"], body)
+    return Request(body, [], sender, scope["headers"])
+
+
+def _declared(headers: list[tuple[bytes, bytes]]) -> tuple[int, bytes | None]:
+    """Refuse what is not JSON, as stock does; return the body's declared size and the call's ``Idempotency-Key``.
+
+    The size is the largest where none is declared.
+    """
+    content_type, size, key = b"", MAX_BODY_BYTES, None
     for name, value in headers:
         if name == b"content-type":
             content_type = value
         elif name == b"content-length":
             size = int(value)
+        elif name == b"idempotency-key":
+            if key is not None:
+                raise invalid("The request has several Idempotency-Key headers.")
+            key = value
         elif name == b"content-encoding" and value.lower() != b"identity":
             message = f"Content-Encoding {value[:250].decode('latin-1')} is not supported"
             raise RequestError("INVALID_PARAMETER_VALUE", message, status=415)
@@ -152,7 +174,7 @@ def _declared_bytes(headers: list[tuple[bytes, bytes]]) -> int:
     if content_type.partition(b";")[0].strip().lower() != JSON:
         shown = content_type.decode("latin-1") or "none"
         raise invalid(f"Bad Request. Content-Type should be 'application/json', got '{shown}'.")
-    return size
+    return size, key
 
 
 async def _body(receive: Receive, declared: int, take: Callable[[int], None]) -> bytes:
@@ -215,6 +237,7 @@ def _of_error(error: Exception, scope: Scope) -> Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, RequestError):
         code, message, status = error.code, error.message, error.status
+        headers = CHALLENGES if status == 401 else ()
     elif isinstance(error, ValueError) and "fields exceeded" in str(error):
         code, message, status = "INVALID_PARAMETER_VALUE", "The query has over 1,000 fields.", 400
     elif isinstance(error, Transient):
@@ -245,12 +268,23 @@ async def _send(send: Send, answer: Answer, answers: list[int]) -> None:
 
 
 class Front:
-    """The server's ASGI application: MLflow's exact paths first, for local hosts, then Starlette's router."""
+    """The server's ASGI application: MLflow's exact paths first, then Starlette's router.
 
-    def __init__(self, exact: dict[str, Endpoint], others: dict[str, Endpoint], answers: list[int]) -> None:
+    In front of both stands ``access``, for every path, known or not, that is not one of the ``open`` ones.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        exact: dict[str, Endpoint],
+        others: dict[str, Endpoint],
+        open_paths: Collection[str],
+        answers: list[int],
+    ) -> None:
+        self._access = access
         self._exact = exact
         self._answers = answers
-        self._hosts = LocalHosts()
+        self._open = frozenset(open_paths)
         # The endpoints know their methods: any reaches them, and a wrong one gets MLflow's JSON.
         self._router = Router(
             [Route(path, endpoint) for path, endpoint in others.items()],
@@ -260,16 +294,13 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Dispatch one request."""
-        endpoint = self._exact.get(scope["path"])
-        if endpoint is None:
-            await self._router(scope, receive, send)
-            return
+        path = scope["path"]
         try:
-            self._hosts.check(scope)
+            scope[SENDER] = ANYONE if path in self._open else self._access.sender(scope)
         except RequestError as error:
             await _send(send, _of_error(error, scope), self._answers)
             return
-        await endpoint(scope, receive, send)
+        await self._exact.get(path, self._router)(scope, receive, send)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         shown = f"{scope['method'][:20]} {scope['path'][:250]}"

@@ -23,13 +23,13 @@ async def log_inputs(gateway: Gateway, request: Request) -> Answer:
     """``runs/log-inputs``; what a run uses already stays as it is."""
     asked = requests_inputs.parse_log_inputs(request.body)
     event = RunInputsLogged(datasets=asked.datasets, models=asked.models)
-    return written(await gateway.write_run(asked.run_id, event))
+    return written(await gateway.write_run(asked.run_id, event, request.sender))
 
 
 async def log_outputs(gateway: Gateway, request: Request) -> Answer:
     """``runs/outputs``; again is the same, where stock refuses it: the client sends it again when an answer is lost."""
     asked = requests_inputs.parse_log_outputs(request.body)
-    return written(await gateway.write_run(asked.run_id, RunOutputsLogged(models=asked.models)))
+    return written(await gateway.write_run(asked.run_id, RunOutputsLogged(models=asked.models), request.sender))
 
 
 async def log_model(gateway: Gateway, request: Request) -> Answer:
@@ -43,7 +43,7 @@ async def log_model(gateway: Gateway, request: Request) -> Answer:
             f"The tag '{MODEL_HISTORY_TAG}' of run '{asked.run_id[: rules.MAX_RUN_ID]}' is no JSON list, or would be "
             f"longer than {MAX_HISTORY} characters with this model: delete the tag, or log the model to another run."
         )
-    return written(await gateway.write_run(asked.run_id, RunModelLogged(entry=asked.entry)))
+    return written(await gateway.write_run(asked.run_id, RunModelLogged(entry=asked.entry), request.sender))
 
 
 async def search_datasets(gateway: Gateway, request: Request) -> Answer:

@@ -11,8 +11,7 @@ from runstream_schemas.errors import Unavailable, invalid
 from runstream_services.gateway import render
 from runstream_services.gateway.fields import INT64_MAX, Message, int64
 from runstream_services.gateway.http import Answer, Handler, Request
-from runstream_services.gateway.service import DEADLINE_S, Gateway
-from runstream_services.ports import Outcome
+from runstream_services.gateway.service import DEADLINE_S, Emitted, Gateway
 
 #: The header of an answer to a write: where its event is in the log.
 POSITION: Final = b"x-runstream-position"
@@ -28,9 +27,9 @@ _WAIT = Message({"position": int64, "timeout_ms": int64})
 _READ = Message({"wait_position": int64})
 
 
-def written(outcome: Outcome, body: bytes = render.EMPTY, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
+def written(emitted: Emitted, body: bytes = render.EMPTY, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """The answer to a write."""
-    return Answer(body, ((POSITION, b"%d" % outcome.position), *headers))
+    return Answer(body, ((POSITION, b"%d" % emitted.position), *headers))
 
 
 def not_yet(why: Unavailable, projections: dict[str, int] | None = None) -> Answer:

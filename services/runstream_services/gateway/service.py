@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import asyncpg
 import msgspec
 
 from runstream_projections import decision_tables, reads
 from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.decisions import Decision
 from runstream_projections.projection import suffix_of
 from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS, Suffixes
 from runstream_schemas.codec import encode_payload
@@ -22,8 +23,10 @@ from runstream_schemas.ids import EXPERIMENTS, run_stream, uuid7
 from runstream_schemas.status import Process
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Pool
+from runstream_services.adapters.postgres_log import EVENT, recorded
 from runstream_services.adapters.postgres_projections import LIVE_VERSION
 from runstream_services.gateway import rules
+from runstream_services.gateway.sender import Sender
 from runstream_services.ports import Outcome, ReadSide, RunRegister
 
 T = TypeVar("T")
@@ -54,6 +57,15 @@ POLL_S: Final = 0.05
 
 #: Experiments whose artifact location is remembered.
 CACHED_LOCATIONS: Final = 10_000
+
+
+class Emitted(NamedTuple):
+    """An event that was accepted: that of the first call, where this one repeats it."""
+
+    position: int
+    decision: Decision
+    stream: str
+    event: Event
 
 
 class Gateway:
@@ -92,22 +104,40 @@ class Gateway:
         #: Answers by hundreds of their status.
         self.answers = [0] * 6
 
-    async def emit(self, stream: str, event: Event) -> Outcome:
-        """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it."""
+    async def emit(self, stream: str, event: Event, sender: Sender) -> Emitted:
+        """Send an event and wait for its decision; raises what it was rejected with, as MLflow words it.
+
+        A call that repeats another by its key gets that one's decision and event. Raises 409 where their bodies differ.
+        """
         now_ms = self.now_ms()
         envelope = Envelope(
-            id=uuid7(now_ms, self.randomness(10)),
+            id=sender.event_id or uuid7(now_ms, self.randomness(10)),
             type=type(event).__name__,
             version=CURRENT_VERSION,
             stream=stream,
             sent_at=now_ms,
             payload=msgspec.Raw(encode_payload(event)),
+            actor=sender.actor,
+            writer=sender.writer,
         )
-        outcome = await self._bus.emit(envelope, event, self._deadline_s)
-        decision = outcome.decision
+        position, decision, repeats = await self._bus.emit(envelope, event, self._deadline_s)
+        if repeats and sender.event_id is not None:
+            stream, event = await self._first_of(position, sender, type(event))
         if decision.verdict == "rejected":
             raise RequestError(decision.code or "INVALID_PARAMETER_VALUE", decision.message or "rejected")
-        return outcome
+        return Emitted(position, decision, stream, event)
+
+    async def _first_of(self, position: int, sender: Sender, kind: type[Event]) -> tuple[str, Event]:
+        """The stream and the event of the call that had a key first; 409 where it is not the same call."""
+        rows = await self._retried("reading an earlier call", lambda: self._select(EVENT, position))
+        first = recorded(rows[0])
+        if first is None or first.envelope.writer != sender.writer or type(first.event) is not kind:
+            raise RequestError(
+                "RESOURCE_CONFLICT",
+                "The Idempotency-Key was used before, for a call of this endpoint with another body: take a new key "
+                "for each call, and the same one only to send the very same again.",
+            )
+        return first.envelope.stream, first.event
 
     async def emit_all(self, events: Sequence[tuple[Envelope, Event]]) -> list[Outcome | RequestError]:
         """Send events that carry their own ids, in this order, and wait for what becomes of each.
@@ -116,7 +146,7 @@ class Gateway:
         """
         return await self._bus.emit_all(events, self._deadline_s)
 
-    async def write_run(self, run_id: str, event: Event, *, metrics_only: bool = False) -> Outcome:
+    async def write_run(self, run_id: str, event: Event, sender: Sender, *, metrics_only: bool = False) -> Emitted:
         """Emit an event of a run that exists.
 
         Raises 404 for an unknown run, after having looked at all that is acknowledged, and 409 for a run that a
@@ -127,12 +157,12 @@ class Gateway:
             raise missing(f"Run with id={run_id[: rules.MAX_RUN_ID]} not found")
         if not metrics_only:
             self._refuse_parked(stream, f"Run {run_id} is")
-        return await self.emit(stream, event)
+        return await self.emit(stream, event, sender)
 
-    async def write_experiments(self, event: Event) -> Outcome:
+    async def write_experiments(self, event: Event, sender: Sender) -> Emitted:
         """Emit an event of the experiments; 409 where a projection stopped folding them."""
         self.refuse_parked_experiments()
-        return await self.emit(EXPERIMENTS, event)
+        return await self.emit(EXPERIMENTS, event, sender)
 
     def refuse_parked_experiments(self) -> None:
         """Raise 409 where a projection stopped folding the experiments: what is written would not be seen."""

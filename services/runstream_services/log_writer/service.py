@@ -168,7 +168,7 @@ class LogWriter:
         for delivery in repeats:
             position = known.get(delivery.envelope.id)
             if position is not None and delivery.outcome is not None and not delivery.outcome.done():
-                delivery.outcome.set_result(Outcome(position, decided.get(position, ACCEPTED)))
+                delivery.outcome.set_result(Outcome(position, decided.get(position, ACCEPTED), repeats=True))
         return fresh
 
     async def _dead_letter(self, connection: asyncpg.Connection, delivery: Delivery, refused: Exception) -> None:
