@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import product
 
 from runstream_projections.projection import Batch, Effective
-from runstream_projections.tags import MAX_HISTORY, TAGS, appended
+from runstream_projections.runs import RUNS
+from runstream_projections.tags import MAX_HISTORY, appended
 from runstream_schemas.events import Event, RunLogged, RunModelLogged
 from runstream_schemas.ids import run_stream
 from runstream_services.adapters.postgres import Database
@@ -36,8 +37,10 @@ async def test_the_database_lengthens_a_history_as_the_rule_says(database: Datab
     listed = [(run, RunModelLogged(entry=entry)) for run, (_, entries) in cases.items() for entry in entries]
     async with connected(database) as connection:
         for events in (set_before, listed):
-            batch = Batch([Effective(at, run_stream(run), event) for at, (run, event) in enumerate(events)])
-            for statement in TAGS.fold(batch, "_v1"):
+            batch = Batch(
+                [Effective(at, run_stream(run), event, experiment_id=1) for at, (run, event) in enumerate(events)]
+            )
+            for statement in RUNS.fold(batch, "_v1"):
                 await connection.execute(statement.sql, *statement.args)
         found = dict(await connection.fetch("select run_id, value from tags_v1 where key = $1", KEY))
     expected = {}

@@ -20,7 +20,7 @@ class Sender(NamedTuple):
     """``actor`` is the name of the token that came with the call, None where none is needed.
 
     With an ``Idempotency-Key`` the event has an id made of it, so that the log knows a repeat, and for its writer the
-    hash of the call's body, so that the log tells a repeat from another call (``docs/decisions/0007``).
+    hash of the call's body, so that the log tells a repeat from another call (``docs/decisions/0009``).
     """
 
     actor: str | None = None
