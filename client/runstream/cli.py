@@ -24,7 +24,7 @@ DatabaseUrl = Annotated[
         help="A PostgreSQL >= 15 of your own, in place of the embedded one.  [env: RUNSTREAM_DATABASE_URL]",
     ),
 ]
-PROJECTIONS = "experiments, runs, params, tags, latest_metrics, metric_blocks"
+PROJECTIONS = "experiments, runs, params, tags, latest_metrics, metric_blocks, inputs, outputs"
 
 
 @app.callback(invoke_without_command=True)
