@@ -32,7 +32,7 @@ TokenFile = Annotated[
         help="File of named tokens.  [env: RUNSTREAM_TOKEN_FILE; default: DIR/tokens, where there is one]",
     ),
 ]
-PROJECTIONS = "experiments, runs, params, tags, latest_metrics, metric_blocks"
+PROJECTIONS = "experiments, runs, latest_metrics, metric_blocks, inputs, outputs"
 
 
 @app.callback(invoke_without_command=True)

@@ -16,6 +16,8 @@ from runstream_projections.catalogue import PROJECTIONS
 from tests.command import RUNSTREAM, runstream
 from tests.server import Server
 
+EVERY = (decision_tables.NAME, *PROJECTIONS)
+
 
 def on_a_terminal(*arguments: str) -> str:
     """What a command leaves on a terminal: each line as it looks after what was drawn over it."""
@@ -56,13 +58,13 @@ def test_everything_is_rebuilt_and_verified_beside_a_server(server: Server) -> N
     status, said, complaints = runstream("verify", *data)
     assert (status, complaints) == (0, "")
     assert said.splitlines()[0] == "log: 3 events, chain intact"
-    assert [line.split(":")[1] for line in said.splitlines()[1:]] == [" equal to the log at position 3"] * 5
+    assert [line.split(":")[1] for line in said.splitlines()[1:]] == [" equal to the log at position 3"] * len(EVERY)
 
     status, said, _ = runstream("rebuild", *data)
-    assert (status, said.count(": version 2 is read now")) == (0, 4)
+    assert (status, said.count(": version 2 is read now")) == (0, len(PROJECTIONS))
     status, said, _ = runstream("rebuild", "decisions", "--drop", *data)
     assert (status, said.splitlines()[0]) == (0, "decisions: decided again up to position 3, no changes")
-    assert said.count("_v1: dropped") == 5
+    assert said.count("_v1: dropped") == len(EVERY)
 
     assert server.post("runs/log-batch", {"run_id": run, "params": [{"key": "p", "value": "v"}]}).status_code == 200
     shown = server.get("runs/get", run_id=run).json()["run"]["data"]
@@ -73,9 +75,7 @@ def test_everything_is_rebuilt_and_verified_beside_a_server(server: Server) -> N
 def test_a_projection_that_does_not_exist_is_named_with_those_that_do(tmp_path: Path, command: str) -> None:
     status, said, complaint = runstream(command, "runs", "foo", "--data", str(tmp_path))
     assert (status, said) == (1, "")
-    assert complaint == (
-        "runstream: there is no projection foo: there are decisions, experiments, runs, latest_metrics, metric_blocks\n"
-    )
+    assert complaint == f"runstream: there is no projection foo: there are {', '.join(EVERY)}\n"
 
 
 def test_a_terminal_keeps_what_came_of_each_projection(server: Server) -> None:
@@ -83,7 +83,7 @@ def test_a_terminal_keeps_what_came_of_each_projection(server: Server) -> None:
         assert server.post("experiments/create", {"name": f"e{number}"}).status_code == 200
     said = on_a_terminal("verify", "--data", str(server.data))
     assert said.splitlines()[0] == "log: 4 events, chain intact"
-    assert [line.split(":")[1] for line in said.splitlines()[1:]] == [" equal to the log at position 4"] * 5
+    assert [line.split(":")[1] for line in said.splitlines()[1:]] == [" equal to the log at position 4"] * len(EVERY)
     said = on_a_terminal("rebuild", "--data", str(server.data))
     assert said.splitlines()[:-1] == [f"{name}: version 2 is read now" for name in PROJECTIONS]
     assert "--drop" in said.splitlines()[-1]
@@ -201,7 +201,7 @@ def test_help_names_the_defaults_the_variables_and_the_projections() -> None:
         assert shown in " ".join(said.split())
     for command in ("rebuild", "verify"):
         _, said, _ = runstream(command, "--help")
-        assert [name for name in (decision_tables.NAME, *PROJECTIONS) if name not in said] == []
+        assert [name for name in EVERY if name not in said] == []
 
 
 def test_a_directory_without_a_database_is_said(tmp_path: Path) -> None:
