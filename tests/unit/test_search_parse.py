@@ -116,7 +116,7 @@ def test_a_filter_with_a_missing_clause_is_refused_though_stock_guesses(conditio
         ("name = 'a' AND name > 'b'", 16),
         ("name = 'a' AND creation_time = 'b'", 32),
         ("experiment_id IN ('1', 'x')", 1),
-        ("  (name = 'a'", 13),
+        ("  (name = 'a'", 14),
     ],
 )
 def test_the_column_is_that_of_the_mistake(conditions: str, column: int) -> None:
@@ -327,7 +327,7 @@ TEXTS = (
 RUN_IDS = ("attr.run_id", "run_id", "dataset.name", "datasets.digest", "dataset.context")
 RUN_TEXTS = ("attributes.status", "status", "run.run_name", "run_name", "user_id", "artifact_uri", "`status`")
 RUN_TIMES = ("start_time", "end_time", "attribute.end_time", "created", "Created", '"start_time"')
-UNKNOWN = ("foo", "dataset.foo", "model.x", "metrics", "tags", "lifecycle_stage", "status.x", "params.`x", "1a", "'x'")
+UNKNOWN = ("foo", "dataset.foo", "model.x", "metrics", "tags", "lifecycle_stage", "status.x", "1a", "'x'")
 
 EXPERIMENT_TAGS = ("tags.t", "tag.`a b`", "tags.a.b", "tag.mlflow.note", 'tags."a/b"', "tags.name")
 EXPERIMENT_NAMES = ("name", "attribute.name", "`name`", "attribute.`name`", '"name"')
@@ -462,6 +462,8 @@ def test_runstream_reads_what_stock_refuses(text: str) -> None:
         *("dataset.name = ('a',)", "run_id LIKE ('a', 'b')", "run_id IN ('a' 'b')"),
         # AND that nothing parts from what follows it, or without what it joins.
         *("params.p = '1' andtags.t IS NULL", "params.p = 'a' params.q = 'b'", "params.p = 'a' AND"),
+        # A quote that is not closed.
+        "params.`x IS NULL AND params.`x IS NULL",
     ],
 )
 def test_runstream_refuses_what_stock_guesses_at(text: str) -> None:
