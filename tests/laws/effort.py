@@ -12,3 +12,7 @@ _ON_A_DATABASE = settings(
 FEW = settings(_ON_A_DATABASE, max_examples=8)
 FEWER = settings(_ON_A_DATABASE, max_examples=5)
 MANY = settings(_ON_A_DATABASE, max_examples=300)
+
+#: Searches change nothing, so that one database serves all of them.
+SEARCHES = settings(_ON_A_DATABASE, max_examples=100)
+MORE_SEARCHES = settings(_ON_A_DATABASE, max_examples=5_000)

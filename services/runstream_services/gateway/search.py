@@ -7,11 +7,11 @@ from typing import Final
 import asyncpg
 
 from runstream_projections.projection import Statement
-from runstream_projections.search import experiments, find
+from runstream_projections.search import experiments, find, walk
 from runstream_projections.search.arguments import Arguments
 from runstream_projections.search.experiments import ExperimentSearch, sorting_of_experiments
-from runstream_projections.search.find import RunSearch
 from runstream_projections.search.orders import Place, Sorting, complete, sorting_of_runs
+from runstream_projections.search.query import RunSearch
 from runstream_projections.suffixes import EXPERIMENT_PROJECTIONS, RUN_PROJECTIONS, Suffixes
 from runstream_schemas.errors import invalid
 from runstream_services.gateway import render, requests_experiments, requests_runs
@@ -34,7 +34,7 @@ async def search_runs(gateway: Gateway, request: Request) -> Answer:
     search = RunSearch(asked.experiment_ids, asked.where, asked.orders, deleted, asked.max_results, after)
 
     async def find_page(connection: asyncpg.Connection, suffixes: Suffixes) -> asyncpg.Record:
-        return await _find_runs(connection, search, suffixes)
+        return await find_runs(connection, search, suffixes)
 
     page = await gateway.read(RUN_PROJECTIONS, find_page)
     if not page["found"]:
@@ -45,7 +45,7 @@ async def search_runs(gateway: Gateway, request: Request) -> Answer:
     return Answer(b'{"runs":[' + page["runs"].encode() + end)
 
 
-async def _find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes: Suffixes) -> asyncpg.Record:
+async def find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes: Suffixes) -> asyncpg.Record:
     """The page, by the cheapest plan that holds it; where that takes several looks, all are at one snapshot."""
     probe = find.probe(search, suffixes)
     if probe is None and not search.orders:
@@ -59,11 +59,12 @@ async def _find_runs(connection: asyncpg.Connection, search: RunSearch, suffixes
             by_size = [comparisons[at] for at in ordered]
             if sizes[ordered[0]] <= find.SMALL:
                 return await _row(connection, find.among(search, suffixes, by_size[0]))
-        walk = find.walk(search, suffixes)
-        if walk is not None:
-            page = await _row(connection, walk)
+        size: int | None = walk.first_walk(search.limit)
+        while size is not None and (walked := walk.walk(search, suffixes, size)) is not None:
+            page = await _row(connection, walked)
             if page["found"] > search.limit:
                 return page
+            size = walk.next_walk(size, page["found"], search.limit)
         return await _row(connection, find.everywhere(search, suffixes, by_size))
 
 

@@ -34,6 +34,7 @@ READER_SETTINGS: Final = {
     "statement_timeout": f"{QUERY_S}s",
     "plan_cache_mode": "force_custom_plan",
     "work_mem": "32MB",
+    "random_page_cost": "1.1",  # what is searched is mostly in memory
 }
 
 #: Experiments whose artifact location is remembered.
