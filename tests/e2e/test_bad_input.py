@@ -256,8 +256,9 @@ KEYS = ("a//b", "./a", "a/", "/a", "..", ".", "../a", "a@b", "a(b)", "a%", "a\nb
         ("runs/search", {"max_results": 50_001}, "max_results"),
         ("runs/search", {"max_results": 2**31}, "max_results"),
         ("runs/search", {"experiment_ids": ["0", "letters"]}, "experiment_ids[1]"),
-        ("runs/search", {"filter": "metrics.m > 1"}, "filter"),
-        ("runs/search", {"order_by": ["metrics.m DESC"]}, "order_by"),
+        ("runs/search", {"filter": "metrics.m > 'x'"}, "column 13"),
+        ("runs/search", {"filter": "metrics.m > 1; drop table runs"}, "filter at column 14"),
+        ("runs/search", {"order_by": ["metrics.m", "metrics.n DOWN"]}, "order_by[1]"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

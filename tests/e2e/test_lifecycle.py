@@ -112,8 +112,9 @@ def test_no_runs_are_found_in_no_or_an_unknown_experiment(found: Any) -> None:
     assert found["searched_runs"]["none"] == [0, 0]
 
 
-def test_a_filter_of_runs_is_refused_until_it_is_understood(found: Any) -> None:
-    assert found["searched_runs"]["filter"] == "INVALID_PARAMETER_VALUE"
+def test_runs_are_filtered_and_a_wrong_filter_is_refused(found: Any) -> None:
+    assert found["searched_runs"]["filter"] == [12, 7]
+    assert found["searched_runs"]["wrong filter"] == "INVALID_PARAMETER_VALUE"
 
 
 def test_experiments_are_found_by_name_in_pages_newest_first(found: Any) -> None:

@@ -171,7 +171,7 @@ def test_a_search_of_experiments_has_defaults() -> None:
         ({"max_results": "x"}, "Invalid value \"x\" for parameter 'max_results' supplied: expected an integer"),
         ({"max_results": 1, "view_type": "active"}, "expected one of ACTIVE_ONLY, DELETED_ONLY, ALL"),
         ({"max_results": 1, "order_by": "name"}, "Invalid value \"name\" for parameter 'order_by' supplied"),
-        ({"max_results": 1, "order_by": ["name", "x"]}, "Invalid attribute key 'x' at column 1"),
+        ({"max_results": 1, "order_by": ["name", "x"]}, "Invalid attribute key 'x' at column 1 of order_by[1]"),
         ({"max_results": 1, "filter": "name = 'a' AND params.a = 'b'"}, "Invalid entity type 'params' at column 16"),
     ],
 )
@@ -274,7 +274,7 @@ def test_runs_are_searched_in_experiments() -> None:
         ({"filter": "metrics.a > 'x'"}, "Expected numeric value type for metric 'a' at column 13"),
         ({"filter": " "}, "Invalid filter at column 2: expected"),
         ({"filter": 5}, "Invalid value 5 for parameter 'filter' supplied"),
-        ({"order_by": ["start_time", "foo"]}, "Invalid attribute key 'foo' at column 1"),
+        ({"order_by": ["start_time", "foo"]}, "Invalid attribute key 'foo' at column 1 of order_by[1]"),
         ({"order_by": "start_time"}, "Invalid value \"start_time\" for parameter 'order_by' supplied"),
     ],
 )

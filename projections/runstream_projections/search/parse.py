@@ -85,28 +85,28 @@ def parse_order(clauses: Sequence[str], dialect: Dialect) -> tuple[Order, ...]:
     """
     if len(clauses) > MAX_ORDERS:
         raise invalid(f"Invalid order_by: {len(clauses)} clauses, over the limit of {MAX_ORDERS}.")
-    orders = tuple(_order(text, dialect) for text in clauses)
+    orders = tuple(_order(f"order_by[{at}]", text, dialect) for at, text in enumerate(clauses))
     first = {order.field: order for order in reversed(orders)}
     if len(first) < len(orders) and not dialect.repeats:
-        raise invalid(f"`order_by` contains duplicate fields: {list(clauses)}.")
+        raise invalid(f"`order_by` contains duplicate fields: {list(map(_shown, clauses))}.")
     return tuple(order for order in orders if first[order.field] is order)
 
 
-def _order(text: str, dialect: Dialect) -> Order:
+def _order(clause: str, text: str, dialect: Dialect) -> Order:
     if len(text) > MAX_CHARACTERS:
-        raise invalid(f"Invalid order_by: {len(text)} characters, over the limit of {MAX_CHARACTERS}.")
+        raise invalid(f"Invalid {clause}: {len(text)} characters, over the limit of {MAX_CHARACTERS}.")
     try:
         name, *direction = map(str, _parser.parse(text, start="order").children)
     except UnexpectedInput as error:
-        raise _refused("order_by", text, error) from None
+        raise _refused(clause, text, error) from None
     written = name
     for quote in ("`", '"'):  # an order's quotes may hold the entity too
         inner = _unquoted(written, quote)
         if "." in inner and quote not in inner:
             written = inner
-    entity, field, _ = _field(written, len(text) - len(text.lstrip()) + 1, dialect)
+    entity, field, _ = _field(written, f"column {len(text) - len(text.lstrip()) + 1} of {clause}", dialect)
     if entity.name not in dialect.ordered:
-        raise invalid(f"Invalid order_by entity: {entity.name}; there are {', '.join(dialect.ordered)}.")
+        raise invalid(f"Invalid {clause}: entity {entity.name}; results are ordered by {', '.join(dialect.ordered)}.")
     return Order(field, not direction or direction[0].upper() == "ASC")
 
 
@@ -160,13 +160,11 @@ class _Reader:
         column = (token.start_pos or 0) + 1
         if self._comparisons > MAX_COMPARISONS:
             raise invalid(f"Invalid filter at column {column}: over {MAX_COMPARISONS} comparisons.")
-        entity, field, kind = _field(str(token), column, self._dialect)
+        entity, field, kind = _field(str(token), f"column {column}", self._dialect)
         operator = _operator(form, children, self._dialect)
         if operator not in kind.operators:
-            shown = ", ".join(kind.operators)
-            raise invalid(
-                f"Invalid comparator '{operator}' at column {column}: {entity.name} {field.key!r} takes {shown}."
-            )
+            what, operators = f"{entity.name} {_shown(field.key)!r}", ", ".join(kind.operators)
+            raise invalid(f"Invalid comparator '{operator}' at column {column}: {what} takes {operators}.")
         value: Any = None
         if form == "compared":
             value = _value(children[2], kind, field)
@@ -186,13 +184,13 @@ def _operator(form: str, children: list[Any], dialect: Dialect) -> str:
     return _LIST_OPERATORS.get(form) or _PRESENCE[form]
 
 
-def _field(text: str, column: int, dialect: Dialect) -> tuple[Entity, Field, Kind]:
+def _field(text: str, place: str, dialect: Dialect) -> tuple[Entity, Field, Kind]:
     first, dot, rest = text.partition(".")
     name, key = (_unquoted(first, "`"), rest) if dot else ("attribute", first)
     entity = dialect.entities.get(name)
     if entity is None:
         valid = ", ".join(sorted({e.name for e in dialect.entities.values()}))
-        raise invalid(f"Invalid entity type '{name}' at column {column}. Valid entity types are {valid}.")
+        raise invalid(f"Invalid entity type '{_shown(name)}' at {place}. Valid entity types are {valid}.")
     key = _unquoted(_unquoted(key, '"'), "`")
     if isinstance(entity.fields, Kind):
         return entity, Field(entity.name, key), entity.fields
@@ -200,8 +198,13 @@ def _field(text: str, column: int, dialect: Dialect) -> tuple[Entity, Field, Kin
     kind = entity.fields.get(key)
     if kind is None:
         valid = ", ".join(entity.fields)
-        raise invalid(f"Invalid {entity.name} key '{key}' at column {column}. Valid keys are {valid}.")
+        raise invalid(f"Invalid {entity.name} key '{_shown(key)}' at {place}. Valid keys are {valid}.")
     return entity, Field(entity.name, key), kind
+
+
+def _shown(text: str) -> str:
+    """A client's text in a message, which need not be as long."""
+    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _unquoted(text: str, quote: str) -> str:
@@ -216,23 +219,19 @@ def _id(text: str, column: int) -> int:
 
 def _value(token: Token, kind: Kind, field: Field) -> float | str | tuple[int, ...]:
     column = (token.start_pos or 0) + 1
+    what, found = f"{field.entity} {_shown(field.key)!r} at column {column}", _shown(token)
     if kind.holds in ("text", "id"):
         if token.type != "STRING":
-            raise invalid(
-                f"Expected a quoted string value for {field.entity} {field.key!r} at column {column}, got {token}."
-            )
+            raise invalid(f"Expected a quoted string value for {what}, got {found}.")
         inner = str(token)[1:-1]
         return (_id(inner, column),) if kind.holds == "id" else inner
     if token.type != "NUMBER":
-        raise invalid(
-            f"Expected numeric value type for {field.entity} {field.key!r} at column {column}. Found {token}."
-        )
+        raise invalid(f"Expected numeric value type for {what}. Found {found}.")
     if field.entity == "metric":
         return float(token)
     try:
         return int(token)
     except ValueError:
         if kind.holds == "integer":
-            message = f"Expected an integer for {field.entity} {field.key!r} at column {column}. Found {token}."
-            raise invalid(message) from None
+            raise invalid(f"Expected an integer for {what}. Found {found}.") from None
         return float(token)

@@ -192,7 +192,8 @@ def searched_runs() -> dict[str, Any]:
         "shifted": sorted(numbers(page + following)),
         "none": [len(client.search_runs([])), len(client.search_runs(["999999"]))],
         "pandas": len(mlflow.search_runs([second])),
-        "filter": refusal(client.search_runs, [first], "metrics.m > 1"),
+        "filter": numbers(client.search_runs([first, second], f"run_id IN ('{made[7]}', '{made[8]}', '{made[12]}')")),
+        "wrong filter": refusal(client.search_runs, [first], "metrics.m > 'x'"),
     }
 
 
