@@ -19,7 +19,9 @@ from runstream_schemas.events import Event, ExperimentCreated, RunCreated, RunLo
 from runstream_schemas.ids import EXPERIMENTS, run_stream
 from runstream_services.adapters.postgres import Database
 from runstream_services.embedded import Node
+from runstream_services.gateway.access import Access
 from runstream_services.gateway.app import build
+from runstream_services.gateway.hosts import Hosts
 from tests.databases import reused_database
 from tests.laws.model import Model
 from tests.laws.test_document_laws import check_documents, documents_of
@@ -144,7 +146,7 @@ async def gateway(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """The gateway of a whole node, without a socket."""
     node = Node(database, alone=True)
     async with node.running():
-        transport = httpx.ASGITransport(app=build(node.gateway))
+        transport = httpx.ASGITransport(app=build(node.gateway, Access(Hosts(), None)))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/2.0/mlflow/") as client:
             yield client
 

@@ -15,7 +15,8 @@ from runstream_schemas.ids import run_stream
 from runstream_services.adapters.in_process_bus import InProcessBus
 from runstream_services.adapters.postgres import Database, Pool
 from runstream_services.gateway import events
-from runstream_services.gateway.http import Endpoint, Room
+from runstream_services.gateway.http import SENDER, Endpoint, Room
+from runstream_services.gateway.sender import ANYONE
 from runstream_services.gateway.service import Gateway
 from tests.databases import reused_database
 from tests.integration.test_parking import HISTORY, broken
@@ -51,7 +52,8 @@ async def post(endpoint: Endpoint, batch: list[Sent]) -> tuple[int, dict[bytes, 
         answered.append(message)
 
     headers = [(b"content-type", b"application/json")]
-    await endpoint({"type": "http", "method": "POST", "path": "/events", "headers": headers}, receive, send)
+    scope = {"type": "http", "method": "POST", "path": "/events", "headers": headers, SENDER: ANYONE}
+    await endpoint(scope, receive, send)
     start, body = answered
     return start["status"], dict(start["headers"]), body["body"]
 
@@ -92,7 +94,7 @@ async def test_what_nobody_knows_the_fate_of_is_a_503_and_may_be_sent_again(data
 
 async def test_an_event_of_a_stream_that_a_projection_stopped_is_taken_and_says_so(database: Database) -> None:
     async with pipeline(database) as p, p.folding(), endpoint(p, p.bus) as api:
-        with broken("tags", KeyError("k")):
+        with broken("runs", KeyError("k")):
             await p.append(HISTORY)
             await p.folded()
         writing = asyncio.create_task(p.writer.run())
@@ -100,4 +102,4 @@ async def test_an_event_of_a_stream_that_a_projection_stopped_is_taken_and_says_
         p.bus.close()
         await writing
     results = msgspec.json.decode(body, type=BatchResult).results
-    assert [(result.status, result.hidden_by) for result in results] == [("accepted", "tags"), ("accepted", None)]
+    assert [(result.status, result.hidden_by) for result in results] == [("accepted", "runs"), ("accepted", None)]

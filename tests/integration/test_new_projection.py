@@ -10,6 +10,7 @@ import pytest
 
 from runstream_projections import reads
 from runstream_projections.catalogue import PROJECTIONS
+from runstream_projections.suffixes import RUN_PROJECTIONS
 from runstream_schemas.events import (
     Dataset,
     DatasetInput,
@@ -69,15 +70,16 @@ async def test_a_projection_that_is_new_fills_itself_and_a_read_waits_for_it(
     async with pipeline(database) as p:
         pool = Pool(database, 1, on_open=p.projector.confirm)
         gateway = Gateway(p.bus, pool, p.decider, p.projector, lambda: 0, bytes)
-        reading = asyncio.create_task(gateway.fetch(reads.RUN_PROJECTIONS, reads.run_query, RUN))
+        reading = asyncio.create_task(gateway.fetch(RUN_PROJECTIONS, reads.run_query, RUN))
         head = await gateway.head()
         assert not reading.done()
         with mock.patch.object(service, "CHANGE_EVENTS", 4):
             async with p.folding():
-                [row] = await reading
+                [[read]] = await reading
         await pool.close()
         assert head == len(events)
-    assert json.loads(row["inputs"])["dataset_inputs"][0]["dataset"]["name"] == "wine"
-    assert json.loads(row["outputs"]) == {"model_outputs": [{"model_id": "m-2", "step": 3}]}
+    run = json.loads(read)
+    assert run["inputs"]["dataset_inputs"][0]["dataset"]["name"] == "wine"
+    assert run["outputs"] == {"model_outputs": [{"model_id": "m-2", "step": 3}]}
     async with tables(database) as found:
         await check_is_model(found, Model().log(events))

@@ -82,22 +82,22 @@ async def test_parked_events_dead_letters_and_other_versions(database: Database)
         assert delivery.outcome is not None
         assert delivery.outcome.exception() is not None
         topic = p.bus.origin.topic
-    await Rebuild(database, "tags", str(uuid4()), lambda step: None).run()
+    await Rebuild(database, "runs", str(uuid4()), lambda step: None).run()
     async with connected(database) as connection:
         await connection.execute(
             "insert into parked_events (name, version, position, stream, reason) "
-            "select 'params', 1, n, 'run/a', 'no ' || n from generate_series(1, $1) as n",
+            "select 'latest_metrics', 1, n, 'run/a', 'no ' || n from generate_series(1, $1) as n",
             MOST_LISTED + 1,
         )
     found = await status(database)
     assert (found.parked, len(found.first_parked)) == (MOST_LISTED + 1, MOST_LISTED)
-    assert (found.first_parked[0].projection, found.first_parked[0].position) == ("params", 1)
+    assert (found.first_parked[0].projection, found.first_parked[0].position) == ("latest_metrics", 1)
     assert found.first_parked[0].reason == "no 1"
     [letter] = found.last_dead_letters
     assert (found.dead_letters, letter.topic, letter.partition, letter.offset) == (1, topic, 0, 0)
     assert "surrogate" in letter.reason
     assert letter.size > 0
-    versions = {(p.version, p.state, p.lag_events) for p in found.projections if p.name == "tags"}
+    versions = {(p.version, p.state, p.lag_events) for p in found.projections if p.name == "runs"}
     assert versions == {(1, "retired", None), (2, "live", 0)}
 
 
