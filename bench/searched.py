@@ -1,0 +1,86 @@
+"""An experiment that is searched: its finished runs, and 20 newer ones that are written to meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import orjson
+
+from bench.api import CREATE_RUN, LOG_BATCH, PREFIX, Api
+from bench.expected import LIVE_RUNS, Expected, expected, live_run
+from bench.population import METRICS, Population
+from bench.readback import Sent, check_metrics
+from bench.request import FIRST_NUMBER
+from bench.servers.running import Running, Server
+from bench.shapes import Shape
+from bench.writer import Job, Written, write_key
+from bench.writing import writing
+
+#: Connections that write to the live runs.
+CONNECTIONS: Final = 10
+SEARCH: Final = f"{PREFIX}/runs/search"
+
+
+@dataclass
+class Searched:
+    """One experiment of a server, and what was written to its live runs."""
+
+    api: Api
+    server: Server
+    port: int
+    experiment_id: str
+    population: Population
+    live: list[str]
+    written: list[Written] = field(default_factory=list)
+
+    @contextmanager
+    def writing(self, rate: int) -> Iterator[list[Written]]:
+        """While this is entered the live runs take ``rate`` log-batches a second, if the server can."""
+        first = FIRST_NUMBER + sum(len(written.owners) for written in self.written)
+        with writing(Job(self.port, self.live, first, rate, CONNECTIONS)) as done:
+            yield done
+        self.written += done
+
+    def lost(self) -> list[str]:
+        """What is wrong with all that was written to the live runs so far, read back."""
+        if not self.written:
+            return []
+        owners = np.concatenate([np.asarray(written.owners, dtype=np.int32) for written in self.written])
+        sent = Sent(sum(written.acknowledged for written in self.written), owners)
+        return check_metrics(self.api, self.live, len(METRICS), sent, bulk=self.server.bulk_history, key_of=write_key)
+
+    def expected(self, shape: Shape) -> Expected:
+        """The right answer to a search."""
+        return expected(shape, self.population, self.live)
+
+
+def searched(server: Server, running: Running, name: str, population: Population) -> Searched:
+    """A new experiment with this population and its live runs, all of it ready to be read."""
+    api = Api(running.port)
+    experiment_id = api.create_experiment(name)
+    server.populate(running, experiment_id, population)
+    live = [_live_run(api, experiment_id, population, place) for place in range(LIVE_RUNS)]
+    database = running.database()
+    database.query("vacuum analyze")
+    database.query("checkpoint")
+    return Searched(api, server, running.port, experiment_id, population, live)
+
+
+def _live_run(api: Api, experiment_id: str, population: Population, place: int) -> str:
+    run = live_run(population, place)
+    body = {
+        "experiment_id": experiment_id,
+        **{key: run[key] for key in ("run_name", "user_id", "start_time")},
+        "tags": _pairs(run["tags"]),
+    }
+    run_id = str(api.post(CREATE_RUN, orjson.dumps(body))["run"]["info"]["run_id"])
+    api.post(LOG_BATCH, orjson.dumps({"run_id": run_id, "params": _pairs(run["params"])}))
+    return run_id
+
+
+def _pairs(values: dict[str, str]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in values.items()]
