@@ -105,7 +105,7 @@ def _measure(
     ceiling: bool,
 ) -> Results:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    results = Results(started, seconds, warm_up, machine.describe(folder))
+    results = Results(started, seconds, warm_up, machine.describe(folder), shrink)
     if ceiling:
         results.ceilings = [ceiling_note(*found) for found in ceilings()]
         for found in results.ceilings:

@@ -34,10 +34,8 @@ class Expected:
             place = next(
                 (i for i, pair in enumerate(zip(names, wanted, strict=False)) if pair[0] != pair[1]), len(names)
             )
-            there, right = " ".join(names[place : place + 3]), " ".join(wanted[place : place + 3])
-            return (
-                f"{len(names)} runs, at {place} {there or 'none'}; not {len(wanted)} runs, at {place} {right or 'none'}"
-            )
+            got, want = (" ".join(some[place : place + 3]) or "none" for some in (names, wanted))
+            return f"{len(names)} runs, at {place} {got}; not {len(wanted)} runs, at {place} {want}"
         if self.more and not answer.get("next_page_token"):
             return "no token for the next page"
         for run, right in zip(found, self.runs, strict=True):

@@ -60,7 +60,8 @@ class Population:
 
     def rare(self) -> npt.NDArray[np.bool_]:
         """Which runs have :data:`RARE` as their last param."""
-        return np.arange(self.runs) % RARE_EVERY == RARE_EVERY - 1
+        found: npt.NDArray[np.bool_] = np.arange(self.runs) % RARE_EVERY == RARE_EVERY - 1
+        return found
 
     def run(self, number: int) -> dict[str, Any]:
         """A run as an answer has it: ``info`` in part, and data as dictionaries."""

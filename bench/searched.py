@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +18,14 @@ from bench.readback import Sent, check_metrics
 from bench.request import FIRST_NUMBER
 from bench.servers.running import Running, Server
 from bench.shapes import Shape
+from bench.stored import settle
 from bench.writer import Job, Written, write_key
 from bench.writing import writing
 
 #: Connections that write to the live runs.
 CONNECTIONS: Final = 10
+#: How long projections and compaction may take for a million runs after the last of them.
+SETTLE_S: Final = 900
 SEARCH: Final = f"{PREFIX}/runs/search"
 
 
@@ -35,6 +39,9 @@ class Searched:
     experiment_id: str
     population: Population
     live: list[str]
+    #: seconds that filling it took, and whether the tables then stood still before they were analysed
+    filled_in_s: float
+    settled: bool
     written: list[Written] = field(default_factory=list)
 
     @contextmanager
@@ -59,15 +66,18 @@ class Searched:
 
 
 def searched(server: Server, running: Running, name: str, population: Population) -> Searched:
-    """A new experiment with this population and its live runs, all of it ready to be read."""
+    """A new experiment with this population and its live runs, when all that follows from their writing is done."""
     api = Api(running.port)
     experiment_id = api.create_experiment(name)
+    started = time.monotonic()
     server.populate(running, experiment_id, population)
+    filled_in_s = time.monotonic() - started
     live = [_live_run(api, experiment_id, population, place) for place in range(LIVE_RUNS)]
     database = running.database()
+    settled = settle(database, SETTLE_S)
     database.query("vacuum analyze")
     database.query("checkpoint")
-    return Searched(api, server, running.port, experiment_id, population, live)
+    return Searched(api, server, running.port, experiment_id, population, live, filled_in_s, settled)
 
 
 def _live_run(api: Api, experiment_id: str, population: Population, place: int) -> str:

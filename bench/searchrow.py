@@ -29,9 +29,8 @@ PAGE: Final = Shape("page", "page of 1,000", 1000)
 EXPERIMENTS: Final = 20
 CONNECTIONS: Final = 20
 
-#: A search is measured at least so often, and at most.
+#: A search is measured at least so often.
 LEAST: Final = 5
-MOST: Final = 200
 
 
 def measure_pages(
@@ -67,14 +66,19 @@ def measure_shape(row: ShapeRow, at: Searched, *, seconds: float, warm_up: float
     with at.writing(WRITES) as written:
         _repeat(at.port, body, warm_up, right.wrong_in)
         taken_ms, wrong = _repeat(at.port, body, seconds, right.wrong_in)
-    notes: dict[str, float | int | str] = {"searches": len(taken_ms), "runs_found": len(right.runs)}
+    notes: dict[str, float | int | str] = {
+        "searches": len(taken_ms), "p99_ms": round(_p99(taken_ms), 3), "max_ms": round(max(taken_ms), 3),
+        "runs": at.population.runs + len(at.live), "runs_found": len(right.runs),
+        "filled_in_s": round(at.filled_in_s), "settled": "yes" if at.settled else "no",
+        **_rate(written),
+    }  # fmt: skip
     if wrong:
         notes["first_wrong_answer"] = wrong[0]
     return Measurement(
         statistics.median(taken_ms),
         errors=len(wrong),
         problems=(*at.lost(), *_trouble(written)),
-        notes={**notes, "max_ms": round(max(taken_ms), 3), **_rate(written)},
+        notes=notes,
     )
 
 
@@ -86,7 +90,7 @@ def _repeat(
     taken_ms: list[float] = []
     wrong: list[str] = []
     deadline = time.monotonic() + seconds
-    while len(taken_ms) < LEAST or (time.monotonic() < deadline and len(taken_ms) < MOST):
+    while len(taken_ms) < LEAST or time.monotonic() < deadline:
         started = time.perf_counter()
         connection.request("POST", SEARCH, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
@@ -131,9 +135,13 @@ def _rate(written: list[Written]) -> dict[str, float | int | str]:
     """What the writer reached, as notes."""
     if not written:
         return {}
-    latencies = sorted(written[0].latencies_ms)
-    return {
-        "writes_per_second": round(written[0].rate, 1),
-        "write_p50_ms": round(statistics.median(latencies), 2) if latencies else 0.0,
-        "write_p99_ms": round(latencies[len(latencies) * 99 // 100], 2) if latencies else 0.0,
-    }
+    latencies_ms = written[0].latencies_ms
+    notes: dict[str, float | int | str] = {"writes_per_second": round(written[0].rate, 1)}
+    if latencies_ms:
+        notes["write_p50_ms"] = round(statistics.median(latencies_ms), 2)
+        notes["write_p99_ms"] = round(_p99(latencies_ms), 2)
+    return notes
+
+
+def _p99(values: list[float]) -> float:
+    return sorted(values)[len(values) * 99 // 100]

@@ -64,9 +64,10 @@ class Session:
 
     def run(self) -> None:
         """Measure every row; what cannot be measured is said as a failed measurement, and the next row goes on."""
-        main = [row for row in self.rows if isinstance(row, LoadRow | HistoryRow) or row in (START, MEMORY_IDLE)]
-        searches = [row for row in self.rows if isinstance(row, SearchLoadRow) or row in SHAPE_ROWS]
-        million = [row for row in self.rows if row in MILLION_ROWS and self.server.native]
+        first = (START, MEMORY_IDLE)
+        main: list[Row] = [row for row in self.rows if isinstance(row, LoadRow | HistoryRow) or row in first]
+        searches: list[Row] = [row for row in self.rows if isinstance(row, SearchLoadRow) or row in SHAPE_ROWS]
+        million: list[Row] = [row for row in self.rows if row in MILLION_ROWS and self.server.native]
         for name, rows, measure in (
             ("main", main, self._measure_main),
             ("searches", searches, self._measure_searches),

@@ -55,12 +55,14 @@ class Shape:
 
 
 def _high_m1_and_p2(population: Population) -> Mask:
-    return (population.metric("m1") > 0.9) & (population.param("p2") == 5)
+    found: Mask = (population.metric("m1") > 0.9) & (population.param("p2") == 5)
+    return found
 
 
 def _three_clauses(population: Population) -> Mask:
     m1, p2, t1 = population.metric("m1"), population.param("p2"), population.tag("t1")
-    return (m1 > 0.5) & (p2 == 5) & (t1 == 7)
+    found: Mask = (m1 > 0.5) & (p2 == 5) & (t1 == 7)
+    return found
 
 
 def _none(population: Population) -> Mask:

@@ -20,7 +20,7 @@ from bench.seed import WRITERS, long_bodies, seed, wide_bodies
 from bench.servers.running import HOST, Running, Server
 from bench.trouble import BenchError
 
-#: Disk is measured when its size stood still for this long, at the latest after SETTLE_AT_MOST_S.
+#: Tables are settled when their size stood still for this long; disk is measured at the latest after SETTLE_AT_MOST_S.
 SETTLE_S: Final = 6
 SETTLE_AT_MOST_S: Final = 120
 
@@ -129,7 +129,7 @@ def measure_disk(row: DiskRow, server: Server, running: Running) -> Measurement:
     if seeded.errors:
         return failed(f"seeding: {seeded.errors} errors, first {seeded.first_error}")
     database = running.database()
-    settled = _settle(database)
+    settled = settle(database, SETTLE_AT_MOST_S)
     database.query("vacuum")
     database.query("checkpoint")
     used = database.table_bytes()
@@ -140,9 +140,9 @@ def measure_disk(row: DiskRow, server: Server, running: Running) -> Measurement:
     )
 
 
-def _settle(database: Database) -> bool:
+def settle(database: Database, at_most_s: float) -> bool:
     """Wait until the tables have stopped growing and shrinking (projections caught up, blocks compacted); if so."""
-    deadline = time.monotonic() + SETTLE_AT_MOST_S
+    deadline = time.monotonic() + at_most_s
     size, since = database.table_bytes(), time.monotonic()
     while time.monotonic() < min(deadline, since + SETTLE_S):
         time.sleep(0.5)

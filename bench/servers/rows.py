@@ -39,9 +39,10 @@ def fill(
     }  # fmt: skip
     texts = {"key": "key", "value": "value", "run_uuid": "id"}
     values = _unnest("v", population.metrics)
-    database.query(_insert("runs", runs | run, f"population join experiments on experiment_id = {int(experiment_id)}"))
-    database.query(_insert("metrics", points | metric, values))
-    database.query(_insert("latest_metrics", points | latest, values))
+    source = f"population join experiments on experiment_id = {int(experiment_id)}"
+    database.query(_insert("runs", {**runs, **run}, source))
+    database.query(_insert("metrics", {**points, **metric}, values))
+    database.query(_insert("latest_metrics", {**points, **latest}, values))
     database.query(_insert("params", texts, _unnest("p", population.params)))
     database.query(_insert("tags", texts, _unnest("t", population.tags)))
     if tag is not None:
