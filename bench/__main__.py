@@ -20,7 +20,7 @@ from bench.load import wrk_binary
 from bench.measurement import Measurement
 from bench.report import COLUMNS, cell, line, problems
 from bench.results import Results, ceiling_note, compare, document, save
-from bench.rows import ROWS, Row
+from bench.rows import ROWS, Row, named
 from bench.servers.fasttrackml import fasttrackml
 from bench.servers.mlflow import mlflow
 from bench.servers.running import Server
@@ -67,7 +67,7 @@ def bench(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         wrk_binary()
-        chosen_rows = _chosen(rows)
+        chosen_rows = named(rows)
         chosen_servers = _servers(servers, venv.absolute(), runstream_socket)
         work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="rsb-", dir=work))
@@ -122,18 +122,6 @@ def _measure(
         if session.settings:
             results.settings[server.name] = session.settings
     return results
-
-
-def _chosen(names: str) -> list[Row]:
-    if names == "all":
-        return list(ROWS)
-    found: set[Row] = set()
-    for name in names.split(","):
-        rows = [row for row in ROWS if row.name == name] or [row for row in ROWS if row.name.startswith(f"{name}-")]
-        if not rows:
-            raise BenchError(f"no row named {name}; there are {', '.join(row.name for row in ROWS)}")
-        found.update(rows)
-    return [row for row in ROWS if row in found]
 
 
 def _servers(names: str, venv: Path, runstream_socket: Path | None) -> list[Server]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from bench.shapes import HARD_SHAPES, ILIKE_SHAPES, SHAPES, Shape
+from bench.trouble import BenchError
 
 #: Reads and seeds as the MLflow Python client does.
 HISTORY_PAGE: Final = 25_000
@@ -121,3 +122,16 @@ ROWS: Final[tuple[Row, ...]] = (
     MEMORY_LOAD,
     START,
 )
+
+
+def named(names: str) -> list[Row]:
+    """The rows of a list of names, or of beginnings of names, in the table's order; ``all`` are all."""
+    if names == "all":
+        return list(ROWS)
+    found: set[Row] = set()
+    for name in names.split(","):
+        rows = [row for row in ROWS if row.name == name] or [row for row in ROWS if row.name.startswith(f"{name}-")]
+        if not rows:
+            raise BenchError(f"no row named {name}; there are {', '.join(row.name for row in ROWS)}")
+        found.update(rows)
+    return [row for row in ROWS if row in found]

@@ -48,9 +48,12 @@ class Searched:
     def writing(self, rate: int) -> Iterator[list[Written]]:
         """While this is entered the live runs take ``rate`` log-batches a second, if the server can."""
         first = FIRST_NUMBER + sum(len(written.owners) for written in self.written)
-        with writing(Job(self.port, self.live, first, rate, CONNECTIONS)) as done:
-            yield done
-        self.written += done
+        done: list[Written] = []
+        try:
+            with writing(Job(self.port, self.live, first, rate, CONNECTIONS)) as done:
+                yield done
+        finally:
+            self.written += done
 
     def lost(self) -> list[str]:
         """What is wrong with all that was written to the live runs so far, read back."""

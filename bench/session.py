@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -39,7 +40,7 @@ from bench.trouble import BenchError
 IDLE_S: Final = 5
 
 #: What keeps one row from being measured, and not the next.
-FAILURES: Final = (BenchError, OSError, ExceptionGroup)
+FAILURES: Final = (BenchError, OSError, HTTPException, ExceptionGroup)
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
@@ -60,7 +61,7 @@ class Session:
     #: runs of the large experiments are divided by this, to try the bench out
     shrink: int = 1
     settings: dict[str, str] = field(default_factory=dict)
-    _peak_mb: float = 0.0
+    _peaks_mb: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
         """Measure every row; what cannot be measured is said as a failed measurement, and the next row goes on."""
@@ -76,10 +77,17 @@ class Session:
             if rows:
                 self._with_server(name, rows, measure)
         if MEMORY_LOAD in self.rows:
-            self.say(MEMORY_LOAD, Measurement(self._peak_mb) if self._peak_mb else failed("no load row was run"))
+            self._say_peak()
         for row in self.rows:
             if isinstance(row, DiskRow):
                 self._with_server(row.name, [row], self._measure_disk)
+
+    def _say_peak(self) -> None:
+        if self._peaks_mb:
+            notes: dict[str, float | int | str] = {name: round(peak) for name, peak in self._peaks_mb.items()}
+            self.say(MEMORY_LOAD, Measurement(max(self._peaks_mb.values()), notes=notes))
+        else:
+            self.say(MEMORY_LOAD, failed("no load row was run"))
 
     def _with_server(self, name: str, rows: list[Row], measure: Callable[[list[Row], Running], None]) -> None:
         place = self.folder / self.server.name / name
@@ -106,9 +114,9 @@ class Session:
         if MEMORY_IDLE in rows:
             time.sleep(IDLE_S)
             self.say(MEMORY_IDLE, Measurement(memory_mb(running.process.pid)))
-        with self._watched(running):
-            for row in rows:
-                if isinstance(row, LoadRow):
+        if loads := [row for row in rows if isinstance(row, LoadRow)]:
+            with self._watched(running, loads[0]):
+                for row in loads:
                     self._try(row, running, partial(self._measure_load, row, running))
         if histories := [row for row in rows if isinstance(row, HistoryRow)]:
             self._measure_histories(histories, running)
@@ -133,7 +141,7 @@ class Session:
         pages: list[SearchLoadRow] = []
         for row in rows:
             if isinstance(row, SearchLoadRow) and row.asks == "experiments":
-                with self._watched(running):
+                with self._watched(running, row):
                     self._try(row, running, partial(measure_experiments, row, running, **timed, folder=place))
             elif isinstance(row, SearchLoadRow):
                 pages.append(row)
@@ -163,7 +171,7 @@ class Session:
             for row in rows:
                 self.say(row, failed(f"filling the experiment: {_said(error)}"))
             return
-        with self._watched(running):
+        with self._watched(running, rows[0]):
             for row in rows:
                 self._try(row, running, partial(measure, row, at))
 
@@ -173,10 +181,12 @@ class Session:
                 self._try(row, running, partial(measure_disk, row, self.server, running))
 
     @contextmanager
-    def _watched(self, running: Running) -> Iterator[None]:
+    def _watched(self, running: Running, first: Row) -> Iterator[None]:
+        """Keep the peak of memory under the name of the first row of those that are measured meanwhile."""
         with MemoryWatch(running.process.pid) as watch:
             yield
-        self._peak_mb = max(self._peak_mb, watch.peak_mb)
+        if watch.peak_mb:
+            self._peaks_mb[f"peak_mb_from_{first.name}"] = watch.peak_mb
 
     def _try(self, row: Row, running: Running, measure: Callable[[], Measurement]) -> None:
         if running.process.poll() is not None:

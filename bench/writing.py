@@ -32,11 +32,14 @@ def writing(job: Job) -> Iterator[list[Written]]:
             process.stdin.flush()
             if process.stdout.readline().strip() != "writing":
                 raise BenchError("the writer ended before it wrote: its output says why")
-            yield done
-            output, _ = process.communicate(timeout=END_S)
-            if process.returncode:
+            try:
+                yield done
+            finally:  # what was written counts too when what was measured meanwhile failed
+                output, _ = process.communicate(timeout=END_S)
+                if process.returncode == 0:
+                    done.append(Written(**orjson.loads(output)))
+            if not done:
                 raise BenchError("the writer failed: its output says why")
-            done.append(Written(**orjson.loads(output)))
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"the writer had no answers within {END_S} s of its end") from error
         finally:

@@ -29,7 +29,7 @@ from bench.request import (
     post,
 )
 from bench.results import BEGIN, END, compare, replace_region
-from bench.rows import DISK_ROWS, HISTORY_ROWS, LOAD_ROWS, ROWS, SHAPE_ROWS
+from bench.rows import DISK_ROWS, HISTORY_ROWS, LOAD_ROWS, ROWS, SHAPE_ROWS, named
 from bench.targets import TARGETS, Target
 from bench.trouble import BenchError
 
@@ -145,6 +145,15 @@ def test_a_search_during_fewer_writes_says_so_and_meets_no_target() -> None:
     theirs = {"mlflow": Measurement(140.0, notes=slow)}
     assert met(SHAPE, Target(times_mlflow=10), {**theirs, "runstream": Measurement(12.0, notes=enough)}) is True
     assert met(SHAPE, Target(times_mlflow=10), {**theirs, "runstream": Measurement(12.0, notes=slow)}) is False
+
+
+def test_rows_are_chosen_by_name_or_by_the_beginning_of_names() -> None:
+    assert named("all") == list(ROWS)
+    assert [row.name for row in named("start,history")] == ["history", "start"]
+    assert [row.name for row in named("disk,disk-10")] == ["disk-10", "disk-500", "disk-1000"]
+    assert named("100k") == list(SHAPE_ROWS)
+    with pytest.raises(BenchError, match="no row named log-1;"):
+        named("log-1")
 
 
 def test_targets_are_of_rows_that_exist() -> None:
