@@ -19,12 +19,14 @@ from bench.request import FIRST_NUMBER
 from bench.servers.running import Running, Server
 from bench.shapes import Shape
 from bench.stored import settle
+from bench.trouble import BenchError
 from bench.writer import Job, Written, write_key
 from bench.writing import writing
 
 #: Connections that write to the live runs.
 CONNECTIONS: Final = 10
-#: How long projections and compaction may take for a million runs after the last of them.
+#: How long it may take until the last of a million runs is found, and compaction after that.
+FOUND_S: Final = 3600
 SETTLE_S: Final = 900
 SEARCH: Final = f"{PREFIX}/runs/search"
 
@@ -39,7 +41,7 @@ class Searched:
     experiment_id: str
     population: Population
     live: list[str]
-    #: seconds that filling it took, and whether the tables then stood still before they were analysed
+    #: seconds until all of it was found, and whether the tables then stood still before they were analysed
     filled_in_s: float
     settled: bool
     written: list[Written] = field(default_factory=list)
@@ -74,6 +76,7 @@ def searched(server: Server, running: Running, name: str, population: Population
     experiment_id = api.create_experiment(name)
     started = time.monotonic()
     server.populate(running, experiment_id, population)
+    _wait_until_found(api, experiment_id)
     filled_in_s = time.monotonic() - started
     live = [_live_run(api, experiment_id, population, place) for place in range(LIVE_RUNS)]
     database = running.database()
@@ -81,6 +84,21 @@ def searched(server: Server, running: Running, name: str, population: Population
     database.query("vacuum analyze")
     database.query("checkpoint")
     return Searched(api, server, running.port, experiment_id, population, live, filled_in_s, settled)
+
+
+def _wait_until_found(api: Api, experiment_id: str) -> None:
+    """A server that answers reads with all that was written before them may refuse until it has caught up."""
+    body = orjson.dumps({"experiment_ids": [experiment_id], "max_results": 1})
+    deadline = time.monotonic() + FOUND_S
+    while True:
+        try:
+            api.post(SEARCH, body)
+        except BenchError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def _live_run(api: Api, experiment_id: str, population: Population, place: int) -> str:
