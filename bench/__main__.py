@@ -20,7 +20,7 @@ from bench.load import wrk_binary
 from bench.measurement import Measurement
 from bench.report import COLUMNS, cell, line, problems
 from bench.results import Results, ceiling_note, compare, document, save
-from bench.rows import ROWS, Row
+from bench.rows import ROWS, Row, named
 from bench.servers.fasttrackml import fasttrackml
 from bench.servers.mlflow import mlflow
 from bench.servers.running import Server
@@ -40,7 +40,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def bench(
     *,
-    rows: Annotated[str, typer.Option(help=f"Which rows: {', '.join(row.name for row in ROWS)}.")] = "all",
+    rows: Annotated[
+        str, typer.Option(help=f"Which rows, by names or their beginnings: {', '.join(row.name for row in ROWS)}.")
+    ] = "all",
     servers: Annotated[str, typer.Option(help="Which servers, measured one after the other.")] = ",".join(SERVERS),
     seconds: Annotated[float, typer.Option(min=0.5, help="Seconds of load in each row.")] = 8.0,
     warm_up: Annotated[float, typer.Option(min=0.5, help="Seconds of load before that, not measured.")] = 2.0,
@@ -51,6 +53,9 @@ def bench(
     runstream_socket: Annotated[
         Path | None, typer.Option(help="Folder of Runstream's PostgreSQL socket, when it is not found under its data.")
     ] = None,
+    shrink: Annotated[
+        int, typer.Option(min=1, help="Divide the runs of the large experiments by this, to try the bench out.")
+    ] = 1,
     ceiling: Annotated[bool, typer.Option(help="Measure first what wrk itself can do.")] = True,
     write: Annotated[
         bool | None, typer.Option(help="Write latest.json and docs/benchmarks.md; by default when all is measured.")
@@ -62,22 +67,23 @@ def bench(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         wrk_binary()
-        chosen_rows = _chosen(rows)
+        chosen_rows = named(rows)
         chosen_servers = _servers(servers, venv.absolute(), runstream_socket)
         work.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="rsb-", dir=work))
         folder.chmod(0o755)
         try:
             results = _measure(
-                console, chosen_rows, chosen_servers, seconds=seconds, warm_up=warm_up, folder=folder, ceiling=ceiling
-            )
+                console, chosen_rows, chosen_servers,
+                seconds=seconds, warm_up=warm_up, folder=folder, shrink=shrink, ceiling=ceiling,
+            )  # fmt: skip
         finally:
             if keep:
                 console.print(f"data and logs are in {folder}")
             else:
                 shutil.rmtree(folder)
         _print(console, chosen_rows, results)
-        everything = len(chosen_rows) == len(ROWS) and len(chosen_servers) == len(SERVERS)
+        everything = len(chosen_rows) == len(ROWS) and len(chosen_servers) == len(SERVERS) and shrink == 1
         latest = everything if write is None else write
         console.print(f"results: {save(results, latest=latest)}")
         if latest:
@@ -95,10 +101,11 @@ def _measure(
     seconds: float,
     warm_up: float,
     folder: Path,
+    shrink: int,
     ceiling: bool,
 ) -> Results:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    results = Results(started, seconds, warm_up, machine.describe(folder))
+    results = Results(started, seconds, warm_up, machine.describe(folder), shrink)
     if ceiling:
         results.ceilings = [ceiling_note(*found) for found in ceilings()]
         for found in results.ceilings:
@@ -110,21 +117,11 @@ def _measure(
             console.print(f"{server.title}: {row.title}: {cell(row, measurement)}", markup=False, highlight=False)
 
         results.versions[server.title] = server.version
-        session = Session(server, rows, seconds, warm_up, folder, say)
+        session = Session(server, rows, seconds, warm_up, folder, say, shrink)
         session.run()
         if session.settings:
             results.settings[server.name] = session.settings
     return results
-
-
-def _chosen(names: str) -> list[Row]:
-    if names == "all":
-        return list(ROWS)
-    known = {row.name: row for row in ROWS}
-    wanted = names.split(",")
-    if unknown := [name for name in wanted if name not in known]:
-        raise BenchError(f"no row named {', '.join(unknown)}; there are {', '.join(known)}")
-    return [row for row in ROWS if row.name in wanted]
 
 
 def _servers(names: str, venv: Path, runstream_socket: Path | None) -> list[Server]:

@@ -19,6 +19,8 @@ from bench.servers.running import HOST
 from bench.trouble import BenchError
 
 PREFIX: Final = "/api/2.0/mlflow"
+#: Where Runstream has what MLflow has not.
+NATIVE: Final = "/api/runstream/v1"
 LOG_BATCH: Final = f"{PREFIX}/runs/log-batch"
 CREATE_RUN: Final = f"{PREFIX}/runs/create"
 

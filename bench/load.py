@@ -78,11 +78,13 @@ def run_load(
     seconds: float,
     first: int,
     folder: Path,
-    expect: Literal["empty", "run_id"] = "empty",
+    expect: Literal["empty", "run_id", "count"] = "empty",
+    count: tuple[str, int] = ("", 0),
 ) -> Load:
     """Send the templates in turn for ``seconds`` over ``connections`` connections; numbers start at ``first``.
 
-    With ``expect="run_id"`` the acknowledged ids are in ``folder/ids.txt``, one a line.
+    With ``expect="run_id"`` the acknowledged ids are in ``folder/ids.txt``, one a line; with ``expect="count"`` a right
+    answer holds a text exactly so often.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -91,7 +93,7 @@ def run_load(
         path.write_bytes(template)
         paths.append(path)
     config = folder / "config.lua"
-    config.write_text(_config(paths, connections, seconds, first, folder, expect))
+    config.write_text(_config(paths, connections, seconds, first, folder, expect, count))
     command = [
         wrk_binary(), "-t1", f"-c{connections}", f"-d{int(seconds) + 1 + DRAIN_S}s", "--timeout", "60s",
         "-s", str(SCRIPTS / "load.lua"), url, "--", str(config),
@@ -125,7 +127,15 @@ def parse_result(output: str, *, first: int, seconds: float, cpu_s: float, sampl
     )
 
 
-def _config(paths: list[Path], connections: int, seconds: float, first: int, folder: Path, expect: str) -> str:
+def _config(
+    paths: list[Path],
+    connections: int,
+    seconds: float,
+    first: int,
+    folder: Path,
+    expect: str,
+    count: tuple[str, int],
+) -> str:
     templates = ", ".join(_quoted(path) for path in paths)
     lines = [
         f"templates = {{{templates}}}",
@@ -134,6 +144,8 @@ def _config(paths: list[Path], connections: int, seconds: float, first: int, fol
         f"first = {first}",
         f"first_ms = {FIRST_MS}",
         f'expect = "{expect}"',
+        f"counted = [[{count[0]}]]",
+        f"count = {count[1]}",
         f"wrong = {_quoted(folder / 'wrong.txt')}",
     ]
     if expect == "run_id":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.api import CREATE_RUN, LOG_BATCH, Api
 from bench.load import Load, run_load
-from bench.measurement import Measurement
+from bench.measurement import Measurement, of_load
 from bench.readback import check_equal_params, check_metrics, check_new_params, check_runs, sent_by
 from bench.request import (
     FIRST_NUMBER,
@@ -47,7 +47,7 @@ def measure_load(
         problems = check_runs(api, experiment_id, loads)
     else:
         problems = _check(row, server, api, run_ids, [load for load, _ in loads])
-    return _measurement(loads[-1][0], problems)
+    return of_load(loads[-1][0], problems)
 
 
 def _bodies(row: LoadRow, experiment_id: str, run_ids: list[str]) -> tuple[str, list[str]]:
@@ -69,24 +69,3 @@ def _check(row: LoadRow, server: Server, api: Api, run_ids: list[str], loads: li
     if row.sends == "metrics":
         return check_metrics(api, run_ids, row.size, sent, bulk=server.bulk_history)
     return check_new_params(api, run_ids, row.size, sent)
-
-
-def _measurement(load: Load, problems: list[str]) -> Measurement:
-    if not load.drained:
-        problems = [*problems, f"{load.sent - load.acknowledged - load.wrong} requests had no answer at the end"]
-    return Measurement(
-        value=load.rate,
-        p50_ms=load.p50_ms,
-        p99_ms=load.p99_ms,
-        errors=load.errors,
-        problems=tuple(problems),
-        notes={
-            "sent": load.sent,
-            "acknowledged": load.acknowledged,
-            "max_ms": load.max_ms,
-            "wrk_us_per_request": round(load.wrk_us_per_request, 1),
-            "wrk_share_of_a_core": round(load.wrk_share, 3),
-            "idle_connections_closed": load.idle_closed,
-            **({"first_wrong_answer": load.samples[0]} if load.samples else {}),
-        },
-    )

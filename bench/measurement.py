@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from bench.load import Load
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,26 @@ class Measurement:
 def failed(reason: str) -> Measurement:
     """No figure, and why."""
     return Measurement(None, problems=(reason,))
+
+
+def of_load(load: Load, problems: Sequence[str], notes: Mapping[str, float | int | str] | None = None) -> Measurement:
+    """What a load reached, and what else was found."""
+    if not load.drained:
+        problems = [*problems, f"{load.sent - load.acknowledged - load.wrong} requests had no answer at the end"]
+    return Measurement(
+        value=load.rate,
+        p50_ms=load.p50_ms,
+        p99_ms=load.p99_ms,
+        errors=load.errors,
+        problems=tuple(problems),
+        notes={
+            "sent": load.sent,
+            "acknowledged": load.acknowledged,
+            "max_ms": load.max_ms,
+            "wrk_us_per_request": round(load.wrk_us_per_request, 1),
+            "wrk_share_of_a_core": round(load.wrk_share, 3),
+            "idle_connections_closed": load.idle_closed,
+            **({"first_wrong_answer": load.samples[0]} if load.samples else {}),
+            **(notes or {}),
+        },
+    )

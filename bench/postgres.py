@@ -7,7 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,14 +82,18 @@ class Database:
 
     def query(self, sql: str) -> str:
         """The answer of ``psql`` to one statement, as text; raises BenchError with PostgreSQL's message."""
+        return self.copy(sql, ())
+
+    def copy(self, sql: str, lines: Iterable[bytes]) -> str:
+        """As :meth:`query`, with lines that the statement (``copy ... from stdin``) takes."""
         command = [
             str(binaries() / "psql"), "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", str(self.socket_dir),
             "-p", str(self.port), "-U", self.user, "-d", self.name, "-c", sql,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, input=b"".join(lines), capture_output=True, check=False)
         if done.returncode:
-            raise BenchError(f"psql: {done.stderr.strip()}")
-        return done.stdout.strip()
+            raise BenchError(f"psql: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout.decode().strip()
 
     def table_bytes(self) -> int:
         """The bytes of all tables that are not PostgreSQL's own, with their indexes and TOAST."""

@@ -7,6 +7,7 @@ reaches, because the load waits for the last answer) this says: each run holds e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +47,16 @@ def sent_by(loads: list[Load], runs: int) -> Sent:
     return Sent(sum(load.acknowledged for load in loads), np.concatenate(owner))
 
 
-def check_metrics(api: Api, run_ids: list[str], size: int, sent: Sent, *, bulk: bool) -> list[str]:
+def check_metrics(
+    api: Api, run_ids: list[str], size: int, sent: Sent, *, bulk: bool, key_of: Callable[[int], str] = metric_key
+) -> list[str]:
     """Sentences about what is wrong with the stored metrics; empty when all is right."""
     digits = [nonce(FIRST_NUMBER + i) for i in range(sent.count)]
     parts = np.zeros(sent.count, dtype=np.int32)
     problems: list[str] = []
 
     def read(index: int) -> list[Points]:
-        key = metric_key(index)
+        key = key_of(index)
         if bulk and len(run_ids) > 1:
             found = api.histories(run_ids, key)
             return [found[run_id] for run_id in run_ids]
@@ -67,7 +70,7 @@ def check_metrics(api: Api, run_ids: list[str], size: int, sent: Sent, *, bulk: 
                 places, problem = _match(index, run, stored, sent, digits)
                 parts[places] += 1
                 if problem:
-                    problems.append(f"{metric_key(index)} of run {run}: {problem}")
+                    problems.append(f"{key_of(index)} of run {run}: {problem}")
     return _whole(parts, size, sent) + problems[:5]
 
 

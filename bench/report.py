@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.measurement import Measurement
-from bench.rows import Row
+from bench.rows import WRITES, Row
 from bench.targets import TARGETS, Target
 
 COLUMNS: Final = ("work", "MLflow", "FastTrackML", "Runstream", "x MLflow", "x FastTrackML", "target", "met")
 
 #: Behind a ratio to a server that did not do the work without errors: it says more about those than about speed.
 MARK: Final = " (!)"
+
+#: The part of the writes during a search that is enough.
+ENOUGH: Final = 0.98
 
 #: Measurements of one row, by server name.
 Found = Mapping[str, Measurement]
@@ -38,12 +41,13 @@ def met(row: Row, target: Target | None, found: Found) -> bool | None:
     """Whether Runstream's figure meets the target; ``None`` when there is no target, or a part of it was not measured.
 
     One part that is missed is a NO whatever the others are. A yes needs every part: a ratio to a server that was not
-    measured, or that did no work to divide by, proves nothing. Errors and problems of Runstream's own never meet one.
+    measured, or that did no work to divide by, proves nothing. Errors and problems of Runstream's own never meet one,
+    nor does a search while fewer log-batches were written than the row is about.
     """
     ours = found.get("runstream")
     if target is None or ours is None:
         return None
-    if ours.value is None or ours.errors or ours.problems:
+    if ours.value is None or ours.errors or ours.problems or slow_writes(ours) is not None:
         return False
     parts: list[bool | None] = []
     for name, least in (("mlflow", target.times_mlflow), ("fasttrackml", target.times_fasttrackml)):
@@ -83,11 +87,19 @@ def cell(row: Row, measurement: Measurement | None) -> str:
     parts = ["failed" if measurement.value is None else figure(measurement.value, row.unit)]
     if measurement.p50_ms is not None and measurement.p99_ms is not None:
         parts.append(f"p50 {_ms(measurement.p50_ms)}, p99 {_ms(measurement.p99_ms)} ms")
+    if (reached := slow_writes(measurement)) is not None:
+        parts.append(f"only {figure(reached, '/s')} of {WRITES}/s written")
     if measurement.errors:
         parts.append(f"{measurement.errors:,} errors")
     if measurement.problems:
         parts.append(f"{len(measurement.problems)} problems" if len(measurement.problems) > 1 else "1 problem")
     return "; ".join(parts)
+
+
+def slow_writes(measurement: Measurement) -> float | None:
+    """The log-batches a second that were written during a search, when they were fewer than the row is about."""
+    reached = measurement.notes.get("writes_per_second")
+    return float(reached) if reached is not None and float(reached) < ENOUGH * WRITES else None
 
 
 def figure(value: float, unit: str) -> str:

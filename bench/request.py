@@ -6,6 +6,7 @@ request's length, so ``Content-Length`` is a constant of the template.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,10 +53,10 @@ def metric_value(index: int, number: int) -> float:
     return float(metric_literal(index).text(nonce(number)))
 
 
-def metrics_body(run_id: str, count: int) -> str:
+def metrics_body(run_id: str, count: int, key: Callable[[int], str] = metric_key) -> str:
     """A log-batch body of ``count`` metrics, each at the request's step and timestamp."""
     items = ",".join(
-        f'{{"key":"{metric_key(i)}","value":{metric_literal(i).text(NONCE)},"timestamp":{TIMESTAMP},"step":{NUMBER}}}'
+        f'{{"key":"{key(i)}","value":{metric_literal(i).text(NONCE)},"timestamp":{TIMESTAMP},"step":{NUMBER}}}'
         for i in range(count)
     )
     return f'{{"run_id":"{run_id}","metrics":[{items}]}}'

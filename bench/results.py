@@ -28,6 +28,8 @@ class Results:
     seconds: float
     warm_up: float
     machine: dict[str, str | int]
+    #: what the runs of large experiments were divided by: 1, or no more than a trial
+    shrink: int = 1
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     ceilings: list[dict[str, str | int | float]] = field(default_factory=list)

@@ -67,17 +67,17 @@ async def _send(port: int, stream: Iterator[tuple[int, str]], done: Seeded) -> N
     try:
         for count, body in stream:
             writer.write(post(f"{HOST}:{port}", LOG_BATCH, body))
-            status, answer = await _answer(reader)
-            if status == 200 and orjson.loads(answer) == {}:
+            status, content = await answer(reader)
+            if status == 200 and orjson.loads(content) == {}:
                 done.points += count
             else:
                 done.errors += 1
-                done.first_error = done.first_error or f"{status} {answer[:200].decode(errors='replace')}"
+                done.first_error = done.first_error or f"{status} {content[:200].decode(errors='replace')}"
     finally:
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     """Status and body of one HTTP answer; a body without a length is taken as empty."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     length = 0

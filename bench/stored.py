@@ -6,19 +6,21 @@ import http.client
 import random
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote
 
 import orjson
 
-from bench.api import PREFIX, Api, in_parallel
+from bench.api import NATIVE, PREFIX, Api, in_parallel
 from bench.measurement import Measurement, failed
 from bench.postgres import Database
-from bench.rows import DISK_RUNS, HISTORY_PAGE, HISTORY_POINTS, DiskRow
+from bench.rows import DISK_RUNS, HISTORY_PAGE, HISTORY_POINTS, DiskRow, HistoryRow, Row
 from bench.seed import WRITERS, long_bodies, seed, wide_bodies
 from bench.servers.running import HOST, Running, Server
+from bench.trouble import BenchError
 
-#: Disk is measured when its size stood still for this long, at the latest after SETTLE_AT_MOST_S.
+#: Tables are settled when their size stood still for this long; disk is measured at the latest after SETTLE_AT_MOST_S.
 SETTLE_S: Final = 6
 SETTLE_AT_MOST_S: Final = 120
 
@@ -27,27 +29,44 @@ HISTORY_SPEND_S: Final = 6
 HISTORY_REPEATS: Final = 5
 
 
-def measure_history(running: Running) -> Measurement:
-    """Seconds that the server takes to give 300,000 points of one key in pages of 25,000."""
+#: Reads a history once: seconds from each request to the last byte of its answer, answers, and (step, value).
+Read = Callable[[int, str, str], tuple[float, int, list[tuple[int, float]]]]
+
+
+def measure_histories(rows: list[HistoryRow], server: Server, running: Running) -> Iterator[tuple[Row, Measurement]]:
+    """Seconds that the server takes to give 300,000 points of one key, in the way of each row that it has.
+
+    A server without columns gives pages of 25,000: what it took for those is what columns are compared with.
+    """
     api = Api(running.port)
     run_id = api.create_run(api.create_experiment("bench-history"))
     values = [random.random() for _ in range(HISTORY_POINTS)]
     seeded = seed(running.port, [long_bodies(run_id, "loss", values, 1000)])
-    if seeded.errors:
-        return failed(f"seeding: {seeded.errors} errors, first {seeded.first_error}")
+    taken: dict[Read, Measurement] = {}
+    for row in rows:
+        if seeded.errors:
+            yield row, failed(f"seeding: {seeded.errors} errors, first {seeded.first_error}")
+            continue
+        read = READS[row.columns if server.native else None]
+        if read not in taken:
+            taken[read] = _measure_history(running.port, run_id, values, read)
+        yield row, taken[read]
+
+
+def _measure_history(port: int, run_id: str, values: list[float], read: Read) -> Measurement:
     taken: list[float] = []
     while len(taken) < HISTORY_REPEATS and sum(taken) < HISTORY_SPEND_S:
-        seconds, pages, found = _read_history(running.port, run_id, "loss")
+        seconds, answers, found = read(port, run_id, "loss")
         # FastTrackML answers in no order, so points are compared by step
         if sorted(found) != list(enumerate(values)):
             return failed(f"the {len(found)} points read back are not the {len(values)} sent")
         taken.append(seconds)
     ordered = "yes" if found == sorted(found) else "no"
-    return Measurement(statistics.median(taken), notes={"pages": pages, "reads": len(taken), "in_order": ordered})
+    return Measurement(statistics.median(taken), notes={"pages": answers, "reads": len(taken), "in_order": ordered})
 
 
-def _read_history(port: int, run_id: str, key: str) -> tuple[float, int, list[tuple[int, float]]]:
-    """Seconds from each request to the last byte of its answer, pages, and (step, value); decoding is not counted."""
+def read_pages(port: int, run_id: str, key: str) -> tuple[float, int, list[tuple[int, float]]]:
+    """By ``metrics/get-history``, as the MLflow Python client does; decoding is not counted."""
     connection = http.client.HTTPConnection(HOST, port, timeout=120)
     found: list[tuple[int, float]] = []
     seconds, pages, token = 0.0, 0, ""
@@ -66,6 +85,39 @@ def _read_history(port: int, run_id: str, key: str) -> tuple[float, int, list[tu
             return seconds, pages, found
 
 
+def read_json(port: int, run_id: str, key: str) -> tuple[float, int, list[tuple[int, float]]]:
+    """As columns in JSON: a long series comes in parts."""
+    seconds, body = _columns(port, run_id, key, "application/json")
+    parts = orjson.loads(body)["series"]
+    return seconds, 1, [pair for part in parts for pair in zip(part["steps"], part["values"], strict=True)]
+
+
+def read_arrow(port: int, run_id: str, key: str) -> tuple[float, int, list[tuple[int, float]]]:
+    """As columns in an Arrow stream."""
+    from pyarrow import ipc  # type: ignore[import-untyped]
+
+    seconds, body = _columns(port, run_id, key, "application/vnd.apache.arrow.stream")
+    table = ipc.open_stream(body).read_all()
+    return seconds, 1, list(zip(table["step"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+
+def _columns(port: int, run_id: str, key: str, accept: str) -> tuple[float, bytes]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=120)
+    path = f"{NATIVE}/metrics/history?run_ids={run_id}&keys={quote(key)}"
+    started = time.perf_counter()
+    connection.request("GET", path, headers={"Accept": accept})
+    answer = connection.getresponse()
+    body = answer.read()
+    seconds = time.perf_counter() - started
+    connection.close()
+    if answer.status != 200:
+        raise BenchError(f"GET {path}: {answer.status} {body[:300].decode(errors='replace')}")
+    return seconds, body
+
+
+READS: Final[dict[str | None, Read]] = {None: read_pages, "json": read_json, "arrow": read_arrow}
+
+
 def measure_disk(row: DiskRow, server: Server, running: Running) -> Measurement:
     """Bytes of all tables for one point: 100 runs, each event holds ``row.size`` keys at one step."""
     api = Api(running.port)
@@ -77,7 +129,7 @@ def measure_disk(row: DiskRow, server: Server, running: Running) -> Measurement:
     if seeded.errors:
         return failed(f"seeding: {seeded.errors} errors, first {seeded.first_error}")
     database = running.database()
-    settled = _settle(database)
+    settled = settle(database, SETTLE_AT_MOST_S)
     database.query("vacuum")
     database.query("checkpoint")
     used = database.table_bytes()
@@ -88,9 +140,9 @@ def measure_disk(row: DiskRow, server: Server, running: Running) -> Measurement:
     )
 
 
-def _settle(database: Database) -> bool:
+def settle(database: Database, at_most_s: float) -> bool:
     """Wait until the tables have stopped growing and shrinking (projections caught up, blocks compacted); if so."""
-    deadline = time.monotonic() + SETTLE_AT_MOST_S
+    deadline = time.monotonic() + at_most_s
     size, since = database.table_bytes(), time.monotonic()
     while time.monotonic() < min(deadline, since + SETTLE_S):
         time.sleep(0.5)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from bench.rows import MILLION_ROWS, SHAPE_ROWS
+from bench.shapes import ILIKE_SHAPES
+
 
 @dataclass(frozen=True)
 class Target:
@@ -25,7 +28,13 @@ TARGETS: Final[dict[str, Target]] = {
     "params-10": Target(times_fasttrackml=3),
     "params-100": Target(times_fasttrackml=3),
     "create": Target(times_fasttrackml=3),
+    "search-page": Target(times_mlflow=30, times_fasttrackml=3),
+    "search-page-busy": Target(times_mlflow=30, times_fasttrackml=3),
+    **{row.name: Target(times_mlflow=10, times_fasttrackml=5) for row in SHAPE_ROWS},
+    **{row.name: Target(at_most=1000 if row.shape in ILIKE_SHAPES else 100) for row in MILLION_ROWS},
     "history": Target(times_mlflow=20, times_fasttrackml=4),
+    "history-columns": Target(times_mlflow=300),
+    "history-arrow": Target(times_mlflow=300),
     "disk-10": Target(at_most=90),
     "disk-500": Target(at_most=32),
     "disk-1000": Target(at_most=24),

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.population import Population
 from bench.postgres import create_database, postgres
 from bench.processes import child, free_port
+from bench.servers.rows import fill
 from bench.servers.running import HOST, Running, Server, wait_for_answer
 from bench.servers.venv import version
 
@@ -32,5 +34,15 @@ def mlflow(venv: Path) -> Server:
                 yield Running(port, process, start_s, lambda: database)
 
     return Server(
-        "mlflow", "MLflow", version(venv, "mlflow"), start, bulk_history=True, disk_steps={10: 40, 500: 4, 1000: 4}
+        "mlflow",
+        "MLflow",
+        version(venv, "mlflow"),
+        start,
+        _populate,
+        bulk_history=True,
+        disk_steps={10: 40, 500: 4, 1000: 4},
     )
+
+
+def _populate(running: Running, experiment_id: str, population: Population) -> None:
+    fill(running.database(), experiment_id, population, run={}, metric={}, latest={}, tag="mlflow.runName")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.population import Population
 from bench.postgres import Database
 from bench.processes import wait_until
 
@@ -43,6 +44,10 @@ class Server:
     title: str
     version: str
     start: Callable[[Path], AbstractContextManager[Running]]
+    #: puts the runs of a population into an experiment, in the quickest way that leaves what calls would leave
+    populate: Callable[[Running, str, Population], None]
+    #: it has Runstream's own API beside MLflow's
+    native: bool = False
     #: one call of metrics/get-history-bulk gives a key's history in up to 100 runs
     bulk_history: bool = False
     #: runs that one page of runs/search is asked for

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.postgres import Database, find_database, largest_database
 from bench.processes import child, free_port
+from bench.servers.events import send
 from bench.servers.running import Running, Server, wait_for_answer
 
 
@@ -29,7 +30,8 @@ def runstream(socket_dir: Path | None = None) -> Server:
             start_s = wait_for_answer(port, process, started, log)
             yield Running(port, process, start_s, lambda: _database(data, socket_dir))
 
-    return Server("runstream", "Runstream", version("runstream"), start, disk_steps={10: 1000, 500: 100, 1000: 100})
+    steps = {10: 1000, 500: 100, 1000: 100}
+    return Server("runstream", "Runstream", version("runstream"), start, send, native=True, disk_steps=steps)
 
 
 def _database(data: Path, socket_dir: Path | None) -> Database:

@@ -2,7 +2,8 @@
 --
 -- wrk -t1 -c20 -d90s -s load.lua URL -- CONFIG
 -- CONFIG is a Lua file that returns: templates (paths), seconds, connections, first (number of the first request),
--- first_ms, expect ("empty" or "run_id"), ids (file for the acknowledged run ids), wrong (file for samples of wrong answers).
+-- first_ms, expect ("empty", "run_id" or "count"), ids (file for the acknowledged run ids), counted and count (a text, and
+-- how often an answer holds it), wrong (file for samples of wrong answers).
 -- The last line of the output is "RESULT " and a JSON object, read by bench/load.py.
 
 local ffi = require "ffi"
@@ -53,8 +54,18 @@ function request()
     return text
 end
 
+local function holds(body, text)
+    local found, at = 0, 1
+    while true do
+        local first, last = string.find(body, text, at, true)
+        if not first then return found end
+        found, at = found + 1, last + 1
+    end
+end
+
 local function is_right(status, body)
     if status ~= 200 then return false end
+    if config.expect == "count" then return holds(body, config.counted) == config.count end
     if config.expect == "empty" then return body == "{}" or body:find("^%s*{%s*}%s*$") ~= nil end
     local id = body:match('"run_id"%s*:%s*"([^"]+)"')
     if id then ids:write(id, "\n") end

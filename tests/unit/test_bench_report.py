@@ -15,7 +15,7 @@ from bench.load import Load, parse_result
 from bench.measurement import Measurement, failed
 from bench.postgres import COMPARED, REQUIRED, Database
 from bench.readback import check_equal_params, check_metrics, check_new_params, sent_by
-from bench.report import MARK, line, markdown, met, ratio
+from bench.report import MARK, cell, line, markdown, met, ratio
 from bench.request import (
     FIRST_MS,
     FIRST_NUMBER,
@@ -29,11 +29,11 @@ from bench.request import (
     post,
 )
 from bench.results import BEGIN, END, compare, replace_region
-from bench.rows import DISK_ROWS, HISTORY, LOAD_ROWS, ROWS
+from bench.rows import DISK_ROWS, HISTORY_ROWS, LOAD_ROWS, ROWS, SHAPE_ROWS, named
 from bench.targets import TARGETS, Target
 from bench.trouble import BenchError
 
-RATE, DISK = LOAD_ROWS[0], DISK_ROWS[0]
+RATE, DISK, HISTORY, SHAPE = LOAD_ROWS[0], DISK_ROWS[0], HISTORY_ROWS[0], SHAPE_ROWS[0]
 BOTH = Target(times_mlflow=20, times_fasttrackml=4)
 SLOW = {"mlflow": Measurement(10.0), "fasttrackml": Measurement(2.0)}
 
@@ -136,6 +136,24 @@ def test_a_target_is_met_only_when_all_of_it_was_measured(found: dict[str, Measu
 def test_an_absolute_target_needs_no_other_server() -> None:
     assert met(DISK, Target(at_most=90), {"runstream": Measurement(90.0)}) is True
     assert met(DISK, Target(at_most=90), {"runstream": Measurement(90.7)}) is False
+
+
+def test_a_search_during_fewer_writes_says_so_and_meets_no_target() -> None:
+    slow, enough = ({"writes_per_second": written} for written in (195.9, 196.1))
+    assert cell(SHAPE, Measurement(12.0, notes=slow)) == "12.0 ms; only 196/s of 200/s written"
+    assert cell(SHAPE, Measurement(12.0, notes=enough)) == "12.0 ms"
+    theirs = {"mlflow": Measurement(140.0, notes=slow)}
+    assert met(SHAPE, Target(times_mlflow=10), {**theirs, "runstream": Measurement(12.0, notes=enough)}) is True
+    assert met(SHAPE, Target(times_mlflow=10), {**theirs, "runstream": Measurement(12.0, notes=slow)}) is False
+
+
+def test_rows_are_chosen_by_name_or_by_the_beginning_of_names() -> None:
+    assert named("all") == list(ROWS)
+    assert [row.name for row in named("start,history")] == ["history", "start"]
+    assert [row.name for row in named("disk,disk-10")] == ["disk-10", "disk-500", "disk-1000"]
+    assert named("100k") == list(SHAPE_ROWS)
+    with pytest.raises(BenchError, match="no row named log-1;"):
+        named("log-1")
 
 
 def test_targets_are_of_rows_that_exist() -> None:
