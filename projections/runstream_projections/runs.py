@@ -65,7 +65,7 @@ def _change(run: _Run, effective: Effective) -> None:
         run.status = event.status or run.status
         run.end_time = event.end_time if event.end_time is not None else run.end_time
     elif isinstance(event, RunModelLogged):
-        run.tags[MODEL_HISTORY_TAG] = tags.appended(run.tags.get(MODEL_HISTORY_TAG) or "[]", event.entry)
+        run.tags[MODEL_HISTORY_TAG] = tags.appended(run.tags.get(MODEL_HISTORY_TAG), event.entry)
     elif isinstance(event, RunInputsLogged | RunOutputsLogged):
         run.linked = True
     elif isinstance(event, RunDeleted | RunRestored):

@@ -16,11 +16,15 @@ MAX_HISTORY: Final = 8000
 _Tags = dict[tuple[str, str], tuple[str | None, int | None]]
 
 
-def appended(history: str, entries: str) -> str:
-    """Return a JSON list with entries, joined by commas, behind those it has; what is no list stays as it is.
+def appended(history: str | None, entries: str) -> str:
+    """Return a JSON list (None: there is none yet) with entries, joined by commas, behind those it has.
+
+    What is no list stays as it is.
 
     What would be too long is cut, and is no list then: so many entries at once make what they make one by one.
     """
+    if history is None:
+        history = "[]"
     if len(history) < 2 or history[0] != "[" or history[-1] != "]":
         return history
     longer = f"{history[:-1]}, {entries}]" if history != "[]" else f"[{entries}]"
@@ -50,7 +54,7 @@ def change(batch: Sequence[Effective], suffix: str) -> list[Statement]:
             if known is None:
                 histories.setdefault(run_id, []).append(effective)
             else:
-                tags[run_id, MODEL_HISTORY_TAG] = (appended(known[0] or "[]", event.entry), experiment_id)
+                tags[run_id, MODEL_HISTORY_TAG] = (appended(known[0], event.entry), experiment_id)
         for key, value in set_by(effective).items():
             tags[run_id, key] = (value, experiment_id)
     lengthened = [found for run_id, found in sorted(histories.items()) if (run_id, MODEL_HISTORY_TAG) not in tags]
@@ -96,6 +100,6 @@ def _lengthened(histories: list[list[Effective]], suffix: str) -> list[Statement
         "where t.value like '[%]'"
     )
     entries = [[e.event.entry for e in found if isinstance(e.event, RunModelLogged)] for found in histories]
-    new = [appended("[]", ", ".join(of_run)) for of_run in entries]
+    new = [appended(None, ", ".join(of_run)) for of_run in entries]
     firsts = [found[0] for found in histories]
     return [Statement(sql, ([e.run_id for e in firsts], new, [e.experiment_id for e in firsts]))]
