@@ -19,9 +19,8 @@ _Tags = dict[tuple[str, str], tuple[str | None, int | None]]
 def appended(history: str | None, entries: str) -> str:
     """Return a JSON list (None: there is none yet) with entries, joined by commas, behind those it has.
 
-    What is no list stays as it is.
-
-    What would be too long is cut, and is no list then: so many entries at once make what they make one by one.
+    What is no list stays as it is. What would be too long is cut, and is no list then: so many entries at once make
+    what they make one by one.
     """
     if history is None:
         history = "[]"
