@@ -100,7 +100,9 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         "deleted": False, "metric_keys": None, "param_keys": None, "param_values": None,
         "tag_keys": sorted(tags), "tag_values": [tags[key] for key in sorted(tags)],
     }  # fmt: skip
-    return _said_truncated(gateway, asked.truncated, render.dump({"run": render.run(row)}))
+    body = render.run(row)
+    del body["outputs"]  # as in stock, this answer alone has none
+    return _said_truncated(gateway, asked.truncated, render.dump({"run": body}))
 
 
 async def get(gateway: Gateway, request: Request) -> Answer:
