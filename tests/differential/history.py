@@ -82,7 +82,9 @@ class History:
             if "$limbo$" not in call.fields.values():
                 self._made[kind].append(name)
         texts = [
-            answer.outcome if answer.status != 200 or spoilt else comparable(server, call, fields, answer)
+            answer.outcome
+            if not stock.status == ours.status == 200 or spoilt
+            else comparable(server, call, fields, answer)
             for server, fields, answer in ((pair.stock, stock_fields, stock), (pair.ours, our_fields, ours))
         ]
         if texts[0] == texts[1] or (stock.status == ours.status != 200 and stock.code is None):
@@ -98,6 +100,8 @@ class History:
         def lookup(word: str, more: str) -> str:
             if word == "name":
                 return f"victim-{self._sent}-{self._prefix}{more}" if spoilt else self._prefix + more
+            if word == "model":
+                return f"m-{self._sent:016x}{int(more):016x}"
             if word == "limbo":
                 return server.ids["experiment victim" if spoilt else "experiment limbo"]
             if word in ("created", "updated"):

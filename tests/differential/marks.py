@@ -8,6 +8,7 @@ A mark is a word between dollar signs within any string, so that a call that fai
 ``$limbo$``               the id of an experiment that no search looks into
 ``$name:x$``              ``x`` made unique among histories
 ``$created:1$``           when the second experiment was made, by the server's clock (ms); ``$updated:1$``
+``$model:1$``            the id of a model, another in each call
 ``$noise:7:3000$``        3,000 characters that do not compress, by seed 7
 ``$times:ab:251$``        ``ab`` 251 times
 ``$at$``                  the index within ``{"$times": [3, item]}``, which stands for an array of three items

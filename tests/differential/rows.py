@@ -146,6 +146,15 @@ _BAD_DATASETS: Final[list[Any]] = [
 ]
 _MODEL_JSON: Final = st.sampled_from(["", "{}", "nonsense", "[]", '{"artifact_path": "m", "flavors": {}}', "5", "null"])
 
+_OUTPUTS: Final = st.lists(
+    st.fixed_dictionaries(
+        {"model_id": st.sampled_from(["$model:1$", "$model:2$"]), "step": st.sampled_from([0, 1, -1])}
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda output: output["model_id"],
+)
+_TWICE: Final = [{"model_id": "$model:1$", "step": 0}, {"model_id": "$model:1$", "step": 1}]
 _BAD_MODEL_JSON: Final = st.sampled_from(["", "{}", "nonsense", "[]", '{"artifact_path": "m", "flavors": {}}', "5"])
 
 ROWS: Final = (
@@ -250,14 +259,7 @@ ROWS: Final = (
         "runs/outputs",
         {
             "run_id": _RUN,
-            "models": Field(
-                "objects",
-                st.lists(
-                    st.fixed_dictionaries({"model_id": values.models, "step": st.sampled_from([0, 1, -1])}),
-                    min_size=1,
-                    max_size=2,
-                ),
-            ),
+            "models": Field("objects", _OUTPUTS, st.just(_TWICE)),
         },
     ),
     Row("POST", "runs/log-model", {"run_id": _RUN, "model_json": Field("text", _MODEL_JSON, _BAD_MODEL_JSON)}),
