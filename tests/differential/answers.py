@@ -30,6 +30,8 @@ def comparable(server: Server, call: Call, fields: dict[str, Any], answer: Answe
         if "experiments" in body:
             body["experiments"] = [found for found in body["experiments"] if _is_common(server, found["experiment_id"])]
         if "runs" in body:
+            for run in body["runs"]:
+                run["inputs"].pop("model_inputs", None)  # stock shows them in runs/get alone
             body["runs"] = _ties_sorted(server, fields, body["runs"])
         if isinstance(body.get("metrics"), list):
             body["metrics"] = _history(server, body["metrics"])

@@ -55,9 +55,14 @@ def splits(case: Case) -> bool:
     return any(difference.splits and difference.applies(case) for difference in DIFFERENCES)
 
 
+def _objects(case: Case, name: str) -> list[dict[str, Any]]:
+    """The objects in an array of the call, as far as it is one."""
+    items = case.fields.get(name)
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
 def _tags_twice(case: Case) -> bool:
-    tags = case.fields.get("tags")
-    keys = [str(tag.get("key")) for tag in tags if isinstance(tag, dict)] if isinstance(tags, list) else []
+    keys = [str(tag.get("key")) for tag in _objects(case, "tags")]
     return case.path in ("experiments/create", "runs/create") and len(keys) > len(set(keys))
 
 
@@ -71,10 +76,7 @@ def _run_name(case: Case) -> str:
 
 
 def _has_a_model_twice(case: Case) -> bool:
-    models = case.fields.get("models")
-    ids = (
-        [str(model.get("model_id")) for model in models if isinstance(model, dict)] if isinstance(models, list) else []
-    )
+    ids = [str(model.get("model_id")) for model in _objects(case, "models")]
     return len(ids) > len(set(ids))
 
 
@@ -166,6 +168,13 @@ DIFFERENCES: Final = (
         splits=False,
     ),
     Difference(
+        "`runs/create` takes tags without a key.",
+        "400, as it is everywhere else.",
+        "One rule.",
+        lambda case: case.path == "runs/create" and any(not tag.get("key") for tag in _objects(case, "tags")),
+        (("200", REFUSED),),
+    ),
+    Difference(
         "An experiment id over 2147483647 is a 400 `BAD_REQUEST`.",
         "404, as for any other that is not there; 400 `INVALID_PARAMETER_VALUE` above 64 bits.",
         "One rule.",
@@ -218,6 +227,14 @@ DIFFERENCES: Final = (
         "One rule.",
         lambda case: "Run Name" in str(case.fields.get("order_by") or case.fields.get("orderBy")),
         ((REFUSED, "200"),),
+        splits=False,
+    ),
+    Difference(
+        "Strings side by side in a list of a filter are one, as in Python: `run_id IN ('a' 'b')`.",
+        "400.",
+        "A comma is missing.",
+        lambda case: "('a' 'b')" in str(case.fields.get("filter")),
+        (("200", REFUSED),),
         splits=False,
     ),
     Difference(

@@ -28,18 +28,26 @@ class Pair:
         self.drawn: Counter[str] = Counter()
         self._made = 0
         self._histories = 0
+        self._victims = 0
         for server in (stock, ours):
             server.know("experiment default", "0")
-            for name in ("limbo", "victim"):
-                made = server.answer(Call("POST", "experiments/create", {}), {"name": name})
-                server.know(f"experiment {name}", _given_id("experiment", made))
-            run = {"experiment_id": server.ids["experiment victim"], "run_name": "victim", "start_time": 1}
-            server.know("run victim", _given_id("run", server.answer(Call("POST", "runs/create", {}), run)))
+            limbo = server.answer(Call("POST", "experiments/create", {}), {"name": "limbo"})
+            server.know("experiment limbo", _given_id("experiment", limbo))
 
     def history(self) -> History:
         """A new history: it knows no runs and no experiments of others."""
         self._histories += 1
         return History(self, f"h{self._histories}-")
+
+    def make_victims(self) -> None:
+        """Make an experiment and a run for one call, after which the servers may not have the same in them."""
+        self._victims += 1
+        for server in (self.stock, self.ours):
+            name = {"name": f"victim {self._victims}"}
+            made = server.answer(Call("POST", "experiments/create", {}), name)
+            server.know("experiment victim", _given_id("experiment", made))
+            run = {"experiment_id": server.ids["experiment victim"], "run_name": "victim", "start_time": 1}
+            server.know("run victim", _given_id("run", server.answer(Call("POST", "runs/create", {}), run)))
 
     def name_made(self, kind: str, stock: Answer, ours: Answer) -> str:
         """A name for what both have made."""
@@ -53,7 +61,7 @@ class Pair:
 class History:
     """Calls, one after the other, and the runs and experiments that they made.
 
-    What stock applies only in part, since it does not parse, is sent to victims: a run and an experiment that no other
+    What one server may apply and the other not, or in part, is sent to victims: a run and an experiment that no other
     call looks at.
     """
 
@@ -67,7 +75,9 @@ class History:
         """Send ``call`` to both; raises AssertionError where the answers differ, and not on purpose."""
         self._sent += 1
         pair = self._pair
-        spoilt = splits(Case(call, filled(call.fields, lambda word, more: word)))
+        spoilt = splits(Case(call, filled(call.fields, lambda word, more: word + more)))
+        if spoilt:
+            pair.make_victims()
         our_fields, stock_fields = (self._filled(server, call, spoilt) for server in (pair.ours, pair.stock))
         pair.ours.begin()
         ours = pair.ours.answer(call, our_fields)
