@@ -105,5 +105,6 @@ def wanted() -> set[str]:
         {f"row {row.name}" for row in _ROWS},
         {f"spelling {spelling}" for spelling in _SPELLINGS},
         {f"alias run_uuid {alias}" for alias in _ALIASES},
-        {f"difference {difference.stock}" for difference in DIFFERENCES},
+        # A difference that is never met is none. Some are met by what comes later alone.
+        set() if LATER else {f"difference {difference.stock}" for difference in DIFFERENCES},
     )
