@@ -138,6 +138,13 @@ DIFFERENCES: Final = (
         (("*", REFUSED),),
     ),
     Difference(
+        'An empty array counts as an empty object: `"models": [[]]`.',
+        "400 that names the field.",
+        "It is none.",
+        lambda case: any(value == [[]] for value in case.fields.values()),
+        (("*", REFUSED),),
+    ),
+    Difference(
         "A required field must be spelled in snake case.",
         "`runId` is read like `run_id`, as it is everywhere else.",
         "One rule.",
