@@ -51,6 +51,13 @@ def test_unknown_fields_null_camel_case_aliases_and_numbers_of_enums_are_underst
     assert run_id in [run["info"]["run_id"] for run in listed.json()["runs"]]
 
 
+def test_the_answer_of_runs_create_alone_has_no_outputs_as_in_stock(standing_server: Server) -> None:
+    created = standing_server.post("runs/create", {"start_time": 5}).json()["run"]
+    found = standing_server.get("runs/get", run_id=created["info"]["run_id"]).json()["run"]
+    assert {**created, "outputs": {}} == found
+    assert "outputs" not in created
+
+
 def test_a_body_that_is_json_within_json_is_read(standing_server: Server) -> None:
     run_id = new_run(standing_server)["run_id"]
     body = json.dumps({"run_id": run_id, "key": "größe", "value": "✓"})

@@ -28,3 +28,12 @@ from runstream_services.gateway import render
 )
 def test_a_runs_artifacts_are_where_stock_has_them(root: str) -> None:
     assert render.artifact_uri(root, "r" * 32) == append_to_uri_path(root, "r" * 32, "artifacts")
+
+
+@pytest.mark.parametrize(("end_time", "shown"), [(None, None), (0, None), (7, 7)])
+def test_a_run_that_ended_in_1970_shows_no_end_as_in_stock(end_time: int | None, shown: int | None) -> None:
+    row = {
+        "run_id": "r", "name": "n", "experiment_id": 3, "user_id": "u", "status": "RUNNING", "start_time": 5,
+        "end_time": end_time, "artifact_location": None, "deleted": False,
+    }  # fmt: skip
+    assert render.run_info(row).get("end_time") == shown

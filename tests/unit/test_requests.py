@@ -226,6 +226,11 @@ def test_a_run_is_asked_for_by_either_name_of_its_id() -> None:
     assert refusal(runs.parse_get_run, [("run_id", "")]) == MISSING.format("run_id")
 
 
+def test_an_empty_run_id_is_missing_whatever_its_alias_says_as_in_stock() -> None:
+    assert refusal(runs.parse_get_run, [("run_id", ""), ("run_uuid", "r")]) == MISSING.format("run_id")
+    assert refusal(runs.parse_update_run, {"run_id": "", "run_uuid": "r"}) == MISSING.format("run_id")
+
+
 def test_an_update_tells_unset_from_zero() -> None:
     assert ask(runs.parse_update_run, run_id="r") == runs.UpdateRun("r", None, None, None)
     assert ask(runs.parse_update_run, run_uuid="r", status="FINISHED", end_time=0, run_name="n") == (

@@ -319,7 +319,7 @@ def test_one_metric_is_a_batch_of_one_point() -> None:
     assert parse_log_metric(body(**POINT)) == expected
     assert parse_log_metric(json.dumps({"run_uuid": RUN, **POINT}).encode()) == expected
     assert parse_log_metric(body(**POINT, run_uuid="other")) == expected
-    assert parse_log_metric(json.dumps({"run_id": "", "runUuid": RUN, **POINT}).encode()) == expected
+    assert parse_log_metric(json.dumps({"run_id": None, "runUuid": RUN, **POINT}).encode()) == expected
     with_model = parse_log_metric(body(**POINT, model_id="m", datasetName="n", dataset_digest="d")).series
     assert with_model is not None
     assert (with_model.model_ids, with_model.dataset_names, with_model.dataset_digests) == (["m"], ["n"], ["d"])

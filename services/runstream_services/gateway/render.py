@@ -76,7 +76,7 @@ def run_info(row: Mapping[str, Any]) -> dict[str, Any]:
         "artifact_uri": artifact_uri(artifact_root(row["experiment_id"], row["artifact_location"]), run_id),
         "lifecycle_stage": "deleted" if row["deleted"] else "active",
     }
-    if row["end_time"] is not None:
+    if row["end_time"]:  # as in stock, 0 is not shown
         info["end_time"] = row["end_time"]
     return info
 

@@ -145,9 +145,11 @@ def parse_set_tag(body: bytes) -> LogBatch:
 
 
 def run_of(got: dict[str, Any]) -> str:
-    """The run that a message names by ``run_id`` or, where that is unset or empty, by its alias ``run_uuid``."""
-    run_id: str = got.get("run_id") or got.get("run_uuid") or required(got, "run_id")
-    return run_id
+    """The run that a message names by ``run_id`` or, where that is unset, by its alias ``run_uuid``."""
+    run_id: str | None = got.get("run_id")
+    if run_id is None:
+        run_id = got.get("run_uuid")
+    return run_id or required(got, "run_id")
 
 
 def _swift(body: bytes) -> LogBatch | None:

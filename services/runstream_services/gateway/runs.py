@@ -97,7 +97,9 @@ async def create(gateway: Gateway, request: Request) -> Answer:
         "tag_keys": sorted(tags), "tag_values": [tags[key] for key in sorted(tags)],
         "inputs": "{}", "outputs": "{}",
     }  # fmt: skip
-    return _said_truncated(gateway, asked.truncated, outcome, render.dump({"run": render.run(row)}))
+    body = render.run(row)
+    del body["outputs"]  # as in stock, this answer alone has none
+    return _said_truncated(gateway, asked.truncated, outcome, render.dump({"run": body}))
 
 
 async def get(gateway: Gateway, request: Request) -> Answer:
