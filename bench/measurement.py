@@ -40,6 +40,7 @@ def of_load(load: Load, problems: Sequence[str], notes: Mapping[str, float | int
         errors=load.errors,
         problems=tuple(problems),
         notes={
+            "seconds": round(load.seconds, 1),
             "sent": load.sent,
             "acknowledged": load.acknowledged,
             "max_ms": load.max_ms,
