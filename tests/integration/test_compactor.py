@@ -134,6 +134,25 @@ async def test_what_an_earlier_process_left_is_compacted(database: Database) -> 
         await check_points(found, 3, "s")
 
 
+async def test_of_more_runs_than_are_remembered_all_are_compacted(database: Database) -> None:
+    clock = Seconds()
+    with mock.patch.object(compactor_module, "MAX_TAILS", 3):
+        async with pipeline(database) as p, p.folding(), compacting(p, clock) as compactor, tables(database) as found:
+            p.on_tail_row = compactor.added
+            runs = "abcdefghij"
+            await p.append([ENSURED, *(created(at, run) for at, run in enumerate(runs, 2))])
+            await p.append([logged(0, run) for run in runs])
+            await p.folded()
+            assert len(compactor._tails) <= 3
+
+            async def emptied() -> bool:
+                clock.now += IDLE_S + 1
+                return {await rows(found, run) for run in runs} == {(0, 1)}
+
+            await eventually("every tail is merged", emptied)
+            assert len(compactor._tails) <= 3
+
+
 async def test_a_rebuilt_version_is_compacted_too(database: Database) -> None:
     clock = Seconds()
     async with pipeline(database) as p, p.folding(), compacting(p, clock):

@@ -251,7 +251,8 @@ class Gateway:
         """
 
         async def attempt() -> T:
-            suffixes = await self._projections.wait_for(names, await self.head(), self._deadline_s)
+            # A little less than the whole time, so that it is said what was waited for.
+            suffixes = await self._projections.wait_for(names, await self.head(), 0.9 * self._deadline_s)
             return await _on(pool or self._pool, lambda connection: work(connection, suffixes))
 
         return await self._retried("reading", attempt)
@@ -269,17 +270,19 @@ class Gateway:
 
     async def _retried(self, doing: str, attempt: Callable[[], Awaitable[T]]) -> T:
         pause_s = 0.05
+        why = "PostgreSQL did not answer"
         try:
             async with asyncio.timeout(self._deadline_s):
                 while True:
                     try:
                         return await attempt()
-                    except (Transient, asyncpg.UndefinedTableError):
+                    except (Transient, asyncpg.UndefinedTableError) as error:
+                        why = str(error)
                         # A version that was read may have been dropped a moment ago: look again at what is read.
                         await asyncio.sleep(pause_s)
                         pause_s = min(1.0, 2 * pause_s)
         except TimeoutError:
-            raise Unavailable(f"{doing}: PostgreSQL did not answer within {self._deadline_s:g} s") from None
+            raise Unavailable(f"{doing} was not possible within {self._deadline_s:g} s: {why}") from None
 
     async def wait_for(self, position: int, deadline_s: float) -> None:
         """Wait until the log has ``position`` and every projection holds it.

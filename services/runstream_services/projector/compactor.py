@@ -24,6 +24,8 @@ log = structlog.get_logger()
 #: A run that logged nothing for so long is compacted as if it had ended.
 IDLE_S: Final = 5.0
 LOOK_S: Final = 0.25
+#: Runs whose tails are remembered, some 20 MB; those of others are looked for once these are done.
+MAX_TAILS: Final = 50_000
 #: After failures it looks again after longer and longer pauses.
 LONGEST_PAUSE_S: Final = 4.0
 
@@ -47,12 +49,18 @@ class Compactor:
         self._clock = clock
         self._tails: dict[str, _Tail] = {}
         self._looked_at: tuple[int, int] | None = None
+        self._more = False
         self._stopping = asyncio.Event()
         self.merges = 0
 
     def added(self, run_id: str, points: int) -> None:
         """A tail row was added."""
-        tail = self._tails.setdefault(run_id, _Tail())
+        tail = self._tails.get(run_id)
+        if tail is None:
+            if len(self._tails) >= MAX_TAILS:
+                self._more = True
+                return
+            tail = self._tails[run_id] = _Tail()
         tail.rows += 1
         tail.points += points
         tail.touched_at = self._clock()
@@ -87,7 +95,7 @@ class Compactor:
         if standing is None:
             return
         # Another version may be read since the last look, or another owner may have folded meanwhile.
-        if self._looked_at != (standing.version, standing.epoch):
+        if self._looked_at != (standing.version, standing.epoch) or (self._more and not self._tails):
             await self._find_tails(standing)
         now = self._clock()
         for run_id, tail in list(self._tails.items()):
@@ -101,11 +109,13 @@ class Compactor:
             await self.compact(run_id, standing, idle=idle)
 
     async def _find_tails(self, standing: Standing) -> None:
-        """What an earlier process left behind."""
+        """What an earlier process left behind, or this one could not remember."""
         async with self._line.use("looking for tails to compact") as connection:
             rows = await connection.fetch(
-                f"select run_id, count(*), sum(points) from metric_tail{standing.suffix} group by run_id"
+                f"select run_id, count(*), sum(points) from metric_tail{standing.suffix} group by run_id limit $1",
+                MAX_TAILS,
             )
+        self._more = len(rows) == MAX_TAILS
         for run_id, count, points in rows:
             self._tails.setdefault(run_id, _Tail(count, int(points), self._clock()))
         self._looked_at = standing.version, standing.epoch
