@@ -21,7 +21,8 @@ INFO_JSON: Final = (
     """'{"run_id":' || to_json(r.run_id) || ',"run_uuid":' || to_json(r.run_id) || ',"run_name":' || """
     """to_json(r.name) || """
     """',"experiment_id":"' || r.experiment_id || '","user_id":' || to_json(r.user_id) || ',"status":' || """
-    """to_json(r.status) || ',"start_time":' || r.start_time || coalesce(',"end_time":' || r.end_time, '') || """
+    """to_json(r.status) || ',"start_time":' || r.start_time || """
+    """coalesce(',"end_time":' || nullif(r.end_time, 0), '') || """  # as in stock, 0 is not shown
     f"""',"artifact_uri":' || to_json({ARTIFACT_URI}) || ',"lifecycle_stage":' || """
     f"""case when {IS_DELETED} then '"deleted"}}' else '"active"}}' end"""
 )
