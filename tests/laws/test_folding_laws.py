@@ -52,7 +52,7 @@ async def check_is_run(found: Tables, run_id: str, run: Run) -> None:
     assert [info["run_id"], info["run_name"], info["experiment_id"], info["user_id"], info["status"]] == [
         *(run_id, run.name, str(run.experiment_id), run.user_id, run.status)
     ]
-    assert (info["start_time"], info.get("end_time")) == (run.start, run.end)
+    assert (info["start_time"], info.get("end_time")) == (run.start, run.end or None)  # 0 is not shown
     assert info["lifecycle_stage"] == ("deleted" if run.deleted else "active")
     assert pairs(shown, "params") == run.params
     assert pairs(shown, "tags") == run.tags
