@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -234,6 +235,14 @@ DIFFERENCES: Final = (
         "One rule.",
         lambda case: "Run Name" in str(case.fields.get("order_by") or case.fields.get("orderBy")),
         ((REFUSED, "200"),),
+        splits=False,
+    ),
+    Difference(
+        "A filter may end in AND.",
+        "400.",
+        "A clause is missing.",
+        lambda case: re.search(r"\bAND\s*$", str(case.fields.get("filter"))) is not None,
+        (("200", REFUSED),),
         splits=False,
     ),
     Difference(
