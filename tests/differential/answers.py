@@ -27,8 +27,9 @@ def comparable(server: Server, call: Call, fields: dict[str, Any], answer: Answe
     body = answer.body
     if isinstance(body, dict):
         body = dict(body)
-        if "experiments" in body:
-            body["experiments"] = [found for found in body["experiments"] if _is_common(server, found["experiment_id"])]
+        if call.path == "experiments/search":
+            found = [found for found in body.get("experiments", ()) if _is_common(server, found["experiment_id"])]
+            body = {"experiments": found}
         if "runs" in body:
             for run in body["runs"]:
                 run["inputs"].pop("model_inputs", None)  # stock shows them in runs/get alone
@@ -44,7 +45,7 @@ def comparable(server: Server, call: Call, fields: dict[str, Any], answer: Answe
         plain["run"]["info"]["run_name"] = "made up"
         for tag in plain["run"]["data"]["tags"]:
             tag["value"] = "made up" if tag["key"] == "mlflow.runName" else tag["value"]
-    pages = () if isinstance(body, dict) and "experiments" in body else answer.pages
+    pages = () if call.path == "experiments/search" else answer.pages
     return json.dumps([plain, pages], sort_keys=True, indent=1, ensure_ascii=False)
 
 

@@ -12,6 +12,7 @@ from tests.differential.values import KEYS, QUOTED_KEYS, TEXTS
 NUMERIC: Final = ("=", "!=", ">", ">=", "<", "<=")
 TEXTUAL: Final = ("=", "!=", "LIKE", "ILIKE")
 LISTS: Final = ("IN", "NOT IN")
+_WAYS: Final = ("ASC", "DESC", "neither")
 PRESENCE: Final = ("IS NULL", "IS NOT NULL")
 
 
@@ -105,7 +106,7 @@ class Search(NamedTuple):
 def operators(what: str, subjects: tuple[Subject, ...]) -> set[str]:
     """What the coverage must have seen of filters and orders."""
     filters = {f"{what} filter {subject.name} {operator}" for subject in subjects for operator in subject.operators}
-    ways = product([subject.name for subject in subjects if subject.orders], ("ASC", "DESC", "neither"))
+    ways = product([subject.name for subject in subjects if subject.orders], _WAYS)
     return filters | {f"{what} order {name} {way}" for name, way in ways}
 
 
@@ -149,15 +150,13 @@ def filters(draw: st.DrawFn, what: str, subjects: tuple[Subject, ...]) -> Search
 @st.composite
 def orders(draw: st.DrawFn, what: str, subjects: tuple[Subject, ...]) -> tuple[list[str], tuple[str, ...]]:
     """An ``order_by`` in which no field is given twice, and what was drawn."""
-    ordering = [subject for subject in subjects if subject.orders]
-    chosen: list[Subject] = draw(
-        st.lists(st.sampled_from(ordering), max_size=3, unique_by=lambda subject: subject.name)
-    )
+    ordering = [(subject, way) for subject in subjects if subject.orders for way in _WAYS]
+    chosen = draw(st.lists(st.sampled_from(ordering), max_size=3, unique_by=lambda one: one[0].name))
     clauses, drawn = [], []
-    for subject in chosen:
-        way = draw(st.sampled_from(["ASC", "DESC", "asc", "desc", "neither"]))
-        clauses.append(draw(_identifier(subject)) + ("" if way == "neither" else f" {way}"))
-        drawn.append(f"{what} order {subject.name} {way if way == 'neither' else way.upper()}")
+    for subject, way in chosen:
+        spelled = draw(st.sampled_from(["", ""] if way == "neither" else [f" {way}", f" {way.lower()}"]))
+        clauses.append(draw(_identifier(subject)) + spelled)
+        drawn.append(f"{what} order {subject.name} {way}")
     return clauses, tuple(drawn)
 
 

@@ -1,4 +1,4 @@
-"""What most histories begin with: two experiments, and runs that differ in what searches look at."""
+"""Calls that are not drawn: what most histories begin with, and what would be drawn too seldom."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def _log(run: int, metrics: dict[str, Any], params: dict[str, str], tags: dict[s
 
 _IT_IS: Final = [{"key": "it's", "value": "x"}, {"key": 'say "x"', "value": "it's"}, {"key": "a%", "value": "a%b"}]
 
+#: Two experiments, and runs that differ in what searches look at.
 POPULATION: Final = (
     Call("POST", "experiments/create", {"name": "$name:a$", "tags": [{"key": "m", "value": "x"}]}),
     Call("POST", "experiments/create", {"name": "$name:B$"}),
@@ -39,4 +40,27 @@ POPULATION: Final = (
     _log(3, {"m": "Infinity", "loss": -0.0}, {"m": "a%b", "select": "_"}, {"select": "back\\slash", "m": "aXb"}),
     _log(4, {"m": "-Infinity", "a-b": 3, "1x": 1}, {"m": "aXb", "1x": "1"}, {"m": "É", "1x": " x "}),
     _log(5, {"m": 0.5, "a:b": 1e308}, {}, {"a:b": "é✓"}),
+)
+
+#: Calls that meet differences which drawn ones hardly meet.
+SELDOM: Final = (
+    Call("POST", "experiments/search", {"max_results": 50_000, "filter": "tags. = 'x'"}),
+    Call("POST", "runs/search", {"experiment_ids": ["$experiment:0$"], "filter": "metrics.m > 1 AND"}),
+    Call("POST", "runs/search", {"experiment_ids": ["$experiment:0$"], "filter": "run_id IN ('a' 'b')"}),
+    Call("POST", "runs/search", {"experiment_ids": ["$experiment:0$"], "order_by": ["`Run Name`"]}),
+    Call("POST", "runs/create", {"experiment_id": "00", "run_name": "x", "start_time": 5}),
+    Call("POST", "runs/log-batch", {"run_id": "$run:0$", "metrics": [[]]}),
+    Call("POST", "runs/outputs", {"run_id": "$run:0$", "models": [{"model_id": "$model:1$"}] * 2}),
+    Call(
+        "POST",
+        "runs/log-metric",
+        {
+            "run_id": "$run:0$",
+            "key": "m",
+            "value": 1,
+            "timestamp": 5,
+            "dataset_name": "$times:d:501$",
+            "dataset_digest": "1",
+        },
+    ),
 )

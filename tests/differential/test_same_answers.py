@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, example, given, seed, settings
 from hypothesis import strategies as st
 
 from runstream_services.gateway.app import MLFLOW
@@ -19,7 +19,7 @@ from tests.differential.calls import Call
 from tests.differential.differences import DIFFERENCES
 from tests.differential.drawing import Subjects, calls
 from tests.differential.history import Pair
-from tests.differential.population import POPULATION
+from tests.differential.population import POPULATION, SELDOM
 from tests.differential.rows import ROWS, Row
 
 #: Endpoints that this release does not have. Whoever adds one takes it out: a test holds this to the router.
@@ -58,6 +58,7 @@ def _populated(draw: st.DrawFn, rows: Sequence[Row], calls_at_most: int) -> list
     return first + draw(st.lists(calls(rows, SUBJECTS), min_size=calls_at_most // 2, max_size=calls_at_most))
 
 
+_SELDOM: Final = [*POPULATION, *(call for call in SELDOM if call.row in _ROUTED)]
 _ON_SERVERS: Final = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
@@ -68,6 +69,7 @@ def test_the_rows_that_come_later_are_those_that_are_not_routed() -> None:
 @seed(317)
 @settings(_ON_SERVERS, max_examples=3, phases=[Phase.explicit, Phase.generate])
 @given(history=_populated(_ROWS, 30))
+@example(history=_SELDOM)
 def test_the_same_calls_get_the_same_answers(pair: Pair, history: list[Call]) -> None:
     play(pair, history)
 
@@ -77,6 +79,7 @@ def test_the_same_calls_get_the_same_answers(pair: Pair, history: list[Call]) ->
 def test_every_row_and_operator_gets_the_same_answers(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     @settings(_ON_SERVERS, max_examples=400)
     @given(history=_populated(_ROWS, 40))
+    @example(history=_SELDOM)
     def drawn(history: list[Call]) -> None:
         play(pair, history)
 
