@@ -83,6 +83,8 @@ def served() -> Iterator[tuple[str, str]]:
     for method, path, _ in app.MLFLOW:
         yield method, f"/api/2.0/mlflow{path}"
         yield method, f"/ajax-api/2.0/mlflow{path}"
+    for method, path, _ in app.AJAX:
+        yield method, f"/ajax-api/2.0/mlflow{path}"
     for method, path, _ in app.PROBES:
         yield method, path
 

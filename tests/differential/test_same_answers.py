@@ -13,31 +13,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, seed, settings
 from hypothesis import strategies as st
 
-from runstream_services.gateway.app import MLFLOW
+from runstream_services.gateway.app import AJAX, MLFLOW
 from tests.differential import filters
 from tests.differential.calls import Call
 from tests.differential.differences import DIFFERENCES
-from tests.differential.drawing import Subjects, calls
+from tests.differential.drawing import SUBJECTS, calls
 from tests.differential.history import Pair
 from tests.differential.population import POPULATION, SELDOM
 from tests.differential.rows import ROWS, Row
 
-#: Endpoints that this release does not have. Whoever adds one takes it out: a test holds this to the router.
-LATER: Final = frozenset(
-    {
-        "GET metrics/get-history-bulk",
-        "GET metrics/get-history-bulk-interval",
-        "POST experiments/search-datasets",
-        "POST runs/log-inputs",
-        "POST runs/log-model",
-        "POST runs/outputs",
-    }
-)
-#: What this release does not search by: runs by anything, experiments by anything but their names.
-SUBJECTS: Final[Subjects] = {"runs": (), "experiments": filters.EXPERIMENTS[:1]}
-
-_ROUTED: Final = {f"{method} {path[1:]}" for method, path, _ in MLFLOW}
-_ROWS: Final = [row for row in ROWS if row.name in _ROUTED]
+_ROUTED: Final = {f"{method} {path[1:]}" for method, path, _ in (*MLFLOW, *AJAX)}
 
 _SPELLINGS: Final = (
     "camelCase",
@@ -62,13 +47,13 @@ _SELDOM: Final = [*POPULATION, *(call for call in SELDOM if call.row in _ROUTED)
 _ON_SERVERS: Final = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
-def test_the_rows_that_come_later_are_those_that_are_not_routed() -> None:
-    assert {row.name for row in ROWS} - _ROUTED == LATER
+def test_every_row_is_routed() -> None:
+    assert {row.name for row in ROWS} <= _ROUTED
 
 
 @seed(317)
 @settings(_ON_SERVERS, max_examples=3, phases=[Phase.explicit, Phase.generate])
-@given(history=_populated(_ROWS, 30))
+@given(history=_populated(ROWS, 30))
 @example(history=_SELDOM)
 def test_the_same_calls_get_the_same_answers(pair: Pair, history: list[Call]) -> None:
     play(pair, history)
@@ -78,7 +63,7 @@ def test_the_same_calls_get_the_same_answers(pair: Pair, history: list[Call]) ->
 @pytest.mark.timeout(7200)
 def test_every_row_and_operator_gets_the_same_answers(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     @settings(_ON_SERVERS, max_examples=400)
-    @given(history=_populated(_ROWS, 40))
+    @given(history=_populated(ROWS, 40))
     @example(history=_SELDOM)
     def drawn(history: list[Call]) -> None:
         play(pair, history)
@@ -106,9 +91,9 @@ def wanted() -> set[str]:
     return set().union(
         *searched,
         wrong,
-        {f"row {row.name}" for row in _ROWS},
+        {f"row {row.name}" for row in ROWS},
         {f"spelling {spelling}" for spelling in _SPELLINGS},
         {f"alias run_uuid {alias}" for alias in _ALIASES},
-        # A difference that is never met is none. Some are met by what comes later alone.
-        set() if LATER else {f"difference {difference.stock}" for difference in DIFFERENCES},
+        # A difference that is never met is none.
+        {f"difference {difference.stock}" for difference in DIFFERENCES},
     )

@@ -39,6 +39,7 @@ def metrics_of(url: str) -> dict[tuple[str, ...], float]:
 def test_what_was_done_is_counted(standing_server: Server) -> None:
     url = standing_server.url
     native, run_id, stranger = Native(url), uuid4().hex, uuid4().hex
+    native.get("/wait", position=1)  # experiment 0, which the server makes for itself
     before, counted = status_of(url), metrics_of(url)
     created = RunCreated(name="n", start_time=1, experiment_id=0)
     events = [created, RunLogged(params={"p": "1"}), RunLogged(params={"p": "\x1b[31m2"})]

@@ -103,7 +103,7 @@ def run(row: Mapping[str, Any]) -> dict[str, Any]:
 def dataset_summary(row: Mapping[str, Any]) -> dict[str, Any]:
     """A dataset in one of the contexts that an experiment's runs use it in, or in none."""
     summary = {"experiment_id": str(row["experiment_id"]), "name": row["name"], "digest": row["digest"]}
-    if row["context"] is not None:
+    if row["context"]:
         summary["context"] = row["context"]
     return summary
 
