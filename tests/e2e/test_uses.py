@@ -193,6 +193,6 @@ def test_a_kill_and_a_rebuild_leave_inputs_and_outputs_as_they_were(calls: Calls
     assert shown[0]["dataset_inputs"] == [{"dataset": dataset("big", profile=big), "tags": context("train")}]
     assert shown[1] == {"model_outputs": [{"model_id": "m-1", "step": 1}]}
     assert (len(summaries), "artifact_path" in (history or "")) == (1, True)
-    command = [RUNSTREAM, "rebuild", "inputs", "outputs", "tags", "--data", str(server.data)]
+    command = [RUNSTREAM, "rebuild", "inputs", "outputs", "runs", "--data", str(server.data)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     assert (calls.shown(), calls.summaries(), calls.history()) == (shown, summaries, history)
