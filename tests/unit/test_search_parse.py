@@ -206,12 +206,35 @@ def test_a_list_is_bounded(dialect: Dialect) -> None:
     assert f"over {parse.MAX_LIST} strings" in refusal(listed(parse.MAX_LIST + 1), dialect)
 
 
-@pytest.mark.parametrize(("before", "after"), [("(", ")"), ("NOT ", ""), ("NOT (", ")"), ("not(", ")")])
-def test_nesting_is_bounded(before: str, after: str) -> None:
-    deepest = parse.MAX_DEPTH // (2 if "(" in before and len(before) > 1 else 1)
+@pytest.mark.parametrize(
+    ("before", "after", "levels"),
+    [
+        ("NOT ", "", 1),
+        ("NOT (", ")", 1),
+        ("not(", ")", 1),
+        ("(name = 'y' AND ", ")", 1),
+        ("(NOT (name='y' OR ", "))", 2),
+    ],
+)
+def test_nesting_is_bounded(before: str, after: str, levels: int) -> None:
+    deepest = parse.MAX_DEPTH // levels
     assert parse_filter(before * deepest + "name = '((((NOT'" + after * deepest, EXPERIMENTS) is not None
-    for depth in (deepest + 1, 10_000):
+    for depth in (deepest + 1, 150):
         assert "nested deeper" in refusal(before * depth + "name = 'x'" + after * depth)
+
+
+def test_a_name_that_looks_like_the_end_of_a_string_hides_no_nesting() -> None:
+    hidden = "params.\"a\\\" = 'x' AND " + "NOT " * 20_000 + "params.\"b\" = 'x'"
+    assert "nested deeper" in refusal(hidden, RUNS)
+
+
+def test_parentheses_that_hold_one_thing_nest_nothing() -> None:
+    assert parse_filter("(" * 5_000 + "name = 'x'" + ")" * 5_000, EXPERIMENTS) is not None
+
+
+def test_a_pattern_that_ends_with_a_lone_backslash_is_refused() -> None:
+    assert "nothing to escape" in refusal(r"name LIKE 'abc\'")
+    assert parse_filter(r"name LIKE 'abc\\'", EXPERIMENTS) is not None
 
 
 def test_an_order_is_bounded() -> None:

@@ -6,6 +6,8 @@ in the order of start time, newest first, and then of run id.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -29,8 +31,15 @@ _ATTRIBUTES: Final = {
     "end_time": ("r.end_time", "bigint"),
 }
 
+_DOUBLE: Final = re.compile(r"-?(?P<digits>[0-9]+(?:\.[0-9]+)?)(?:e[+-][0-9]{1,3})?")
+
 #: A run's place in an order: for each key its class where it has one, and its value as text, null where it has none.
 Place = Sequence[int | str | None]
+
+
+def shortened(orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """``orders`` without what holds anyway: newest first."""
+    return () if orders in ((_START_TIME,), (_START_TIME, _RUN_ID)) else orders
 
 
 class Key(NamedTuple):
@@ -136,12 +145,20 @@ def _is(value: object, kind: str) -> bool:
         return False
     try:
         if kind == "bigint":
-            return -(2**63) <= int(value) < 2**63 and value.isascii() and "_" not in value
+            return -(2**63) <= int(value) < 2**63 and str(int(value)) == value
         if kind == "float8":
-            return float(value) == float(value) and value.isascii() and "_" not in value
+            return value in ("Infinity", "-Infinity") or _is_double(value)
     except ValueError:
         return False
     return True
+
+
+def _is_double(value: str) -> bool:
+    """Tell whether PostgreSQL could have written this number: it refuses to read those that do not fit."""
+    found = _DOUBLE.fullmatch(value)
+    if found is None or not math.isfinite(float(value)):
+        return False
+    return float(value) != 0 or not found["digits"].strip("0.")
 
 
 def _is_unicode(value: str) -> bool:

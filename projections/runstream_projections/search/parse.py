@@ -32,9 +32,6 @@ _parser: Final = Lark(
     start=["filter", "order"],
     maybe_placeholders=False,
 )
-_NESTING: Final = re.compile(
-    r"'(?:''|\\'|[^'])*'|\"(?:\"\"|\\\"|[^\"])*\"|`[^`]*`|[()]|\b(?:NOT|AND|OR)\b", re.IGNORECASE
-)
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,100}")
 
@@ -68,7 +65,6 @@ def parse_filter(text: str, dialect: Dialect) -> Term | None:
         return None
     if len(text) > MAX_CHARACTERS:
         raise invalid(f"Invalid filter: {len(text)} characters, over the limit of {MAX_CHARACTERS}.")
-    _check_depth(text)
     try:
         tree = _parser.parse(text, start="filter")
     except UnexpectedInput as error:
@@ -110,21 +106,6 @@ def _order(clause: str, text: str, dialect: Dialect) -> Order:
     return Order(field, not direction or direction[0].upper() == "ASC")
 
 
-def _check_depth(text: str) -> None:
-    """Refuse what would nest too deeply; a NOT nests what follows it, up to a parenthesis that closes or an AND, OR."""
-    depth = negations = 0
-    for found in _NESTING.finditer(text):
-        mark = found[0].upper()
-        if mark == "NOT":
-            negations += 1
-        elif mark in ("(", ")"):
-            depth += 1 if mark == "(" else -1
-        elif mark in ("AND", "OR"):
-            negations = 0
-        if depth + negations > MAX_DEPTH:
-            raise invalid(f"Invalid filter at column {found.start() + 1}: nested deeper than {MAX_DEPTH}.")
-
-
 def _refused(what: str, text: str, error: UnexpectedInput) -> RequestError:
     # The parser's end has the place of the last token.
     at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
@@ -142,15 +123,17 @@ class _Reader:
         self._dialect = dialect
         self._comparisons = 0
 
-    def term(self, tree: Tree[Token]) -> Term:
+    def term(self, tree: Tree[Token], depth: int = 0) -> Term:
+        if depth > MAX_DEPTH:
+            raise invalid(f"Invalid filter at column {tree.meta.column}: nested deeper than {MAX_DEPTH}.")
         children: list[Any] = tree.children
         match tree.data:
             case "either":
-                return Or(tuple(map(self.term, children)))
+                return Or(tuple(self.term(child, depth + 1) for child in children))
             case "both":
-                return And(tuple(map(self.term, children)))
+                return And(tuple(self.term(child, depth + 1) for child in children))
             case "negated":
-                return Not(self.term(children[0]))
+                return Not(self.term(children[0], depth + 1))
             case _:
                 return self._comparison(str(tree.data), children)
 
@@ -168,6 +151,8 @@ class _Reader:
         value: Any = None
         if form == "compared":
             value = _value(children[2], kind, field)
+            if operator in ("LIKE", "ILIKE"):
+                _check_pattern(value, column)
         elif form in _LIST_OPERATORS:
             value = tuple(str(string)[1:-1] for string in children[1].children)
             if len(value) > MAX_LIST:
@@ -175,6 +160,12 @@ class _Reader:
             if kind.holds == "id":
                 value = tuple(_id(text, column) for text in value)
         return Comparison(field, operator, value, column)
+
+
+def _check_pattern(pattern: str, column: int) -> None:
+    """PostgreSQL would refuse it only where it comes so far in a value."""
+    if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
+        raise invalid(f"Invalid pattern at column {column}: a backslash at its end has nothing to escape.")
 
 
 def _operator(form: str, children: list[Any], dialect: Dialect) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from runstream_projections.projection import Statement
 from runstream_projections.run_json import IS_DELETED, documents_of, run_json
@@ -12,6 +12,9 @@ from runstream_projections.search.conditions import Conditions
 from runstream_projections.search.orders import Place, complete, sorting_of_runs
 from runstream_projections.search.syntax import And, Comparison, Order, Term
 from runstream_projections.suffixes import Suffixes
+
+#: A page of runs is cut where it would be longer than this, but for its first run.
+MAX_PAGE_BYTES: Final = 32 << 20
 
 
 class RunSearch(NamedTuple):
@@ -66,21 +69,26 @@ class Query:
     def limit(self, rows: int) -> str:
         return self.arguments.add(rows, "bigint")
 
-    def page(self, ordered: str, sets: Sequence[str] = (), *, wide: bool = False) -> Statement:
-        """The page that ``ordered`` begins with: its runs as JSON, the place of its last one, and how many it found.
+    def page(self, ordered: str, sets: Sequence[str] = (), *, wide: bool = False, complete: str = "true") -> Statement:
+        """The page that ``ordered`` begins with: its runs as JSON, how many they are, and the place of the last one.
 
-        ``ordered`` gives run_id and ``place``, of one run more than the page has; all columns of runs where ``wide``.
+        It ends where it has :data:`MAX_PAGE_BYTES`; ``found`` counts one more than the page may have, and ``complete``
+        is SQL for whether no others are found. ``ordered`` gives run_id and ``place``, of one run more than the page
+        has; all columns of runs where ``wide``.
         """
         at = self.limit(self.search.limit)
         source = "page r" if wide else f"page p join {self.runs} on r.run_id = p.run_id"
         rendered = (
-            f"select {run_json(self.suffixes)} as run from {source} {documents_of(self.suffixes)} "
+            f"select n, {run_json(self.suffixes)} as run from {source} {documents_of(self.suffixes)} "
             f"where n <= {at} order by n"
         )
         tables = [*sets, f"page as materialized (select *, row_number() over () as n from ({ordered}) q)"]
         sql = (
-            f"with {', '.join(tables)} select (select string_agg(run, ',') from ({rendered}) s) as runs, "
-            f"(select place::text from page where n = {at}) as last, (select count(*) from page) as found"
+            f"with {', '.join(tables)} select shown.runs, shown.size as shown, "
+            "(select place::text from page where n = shown.size) as last, (select count(*) from page) as found, "
+            f"{complete} as complete from (select string_agg(run, ',') as runs, count(*) as size from "
+            "(select n, run, sum(octet_length(run)) over (order by n rows unbounded preceding) as bytes "
+            f"from ({rendered}) s) b where bytes <= {MAX_PAGE_BYTES} or n = 1) shown"
         )
         return self.arguments.statement(sql)
 

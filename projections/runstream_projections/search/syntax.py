@@ -1,4 +1,4 @@
-"""The syntax tree of a filter. Text becomes it in ``parse.py``, and it becomes SQL in ``compile.py``."""
+"""The syntax tree of a filter. Text becomes it in ``parse.py``, and it becomes SQL in ``conditions.py``."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def first_walk(limit: int) -> int:
 
 
 def walk(search: RunSearch, suffixes: Suffixes, size: int) -> Statement | None:
-    """The page, if the first ``size`` runs of the order hold it: it counts only where it is full.
+    """The page, if the first ``size`` runs of the order hold it: it counts only where it is full, or complete.
 
     None where no index has the order.
     """
@@ -39,8 +39,9 @@ def walk(search: RunSearch, suffixes: Suffixes, size: int) -> Statement | None:
     if len(search.experiments) > MAX_EXPERIMENTS or (first.field.entity == "attribute" and first.field != _TIME):
         return None
     query = Query(search, suffixes)
-    sets = _Walk(query, first, size).sets()
-    return query.page(query.found_in("seen"), sets)
+    way = _Walk(query, first, size)
+    sets = way.sets()
+    return query.page(query.found_in("seen"), sets, complete=way.complete)
 
 
 def next_walk(walked: int, found: int, limit: int) -> int | None:
@@ -80,7 +81,12 @@ class _Walk:
         ]
         seen = f"select run_id from walked where (select over from edge) or value {beyond} (select value from edge)"
         if self._alone:
-            sets += [f"tied as materialized ({self._tied()})", f"missing as materialized ({self._missing()})"]
+            start = _LATEST if self._presence != 2 else self._add(self._start, "text::bigint")
+            sets += [
+                f"tied as materialized ({self._tied()})",
+                f"newest as materialized ({self._newest(start)})",
+                f"missing as materialized ({self._missing()})",
+            ]
             seen += " union all select run_id from tied union all select run_id from missing"
         return [*sets, f"seen as materialized ({seen})"]
 
@@ -132,19 +138,37 @@ class _Walk:
     def _missing(self) -> str:
         """Those with NaN where they are few, then the newest of those without a value."""
         over = "(select over from edge)"
-        start = _LATEST if self._presence != 2 else self._add(self._start, "text::bigint")
         without = (
-            f"select c.run_id from ({self._newest(start)}) c where {over} and not exists "
+            f"select c.run_id from newest c where {over} and not exists "
             f"(select from {self._table} x where x.run_id = c.run_id and x.key = {self._key})"
         )
         if not self._metric:
             return without
-        nan = (
-            f"select x.run_id from {self._table} x where {over} and x.experiment_id = any({self._query.experiments}) "
+        return (
+            f"select n.run_id from ({self._nan}) n where {over} and {self._few_nan} "
+            f"union all select w.run_id from ({without}) w where {self._few_nan}"
+        )
+
+    @property
+    def _nan(self) -> str:
+        return (
+            f"select x.run_id from {self._table} x where x.experiment_id = any({self._query.experiments}) "
             f"and x.key = {self._key} and x.value = 'NaN' limit {self._size}"
         )
-        few = f"(select count(*) from ({nan}) n) < {self._size}"
-        return f"select n.run_id from ({nan}) n where {few} union all select w.run_id from ({without}) w where {few}"
+
+    @property
+    def _few_nan(self) -> str:
+        return f"(select count(*) from ({self._nan}) n) < {self._size}"
+
+    @property
+    def complete(self) -> str:
+        """SQL for whether every run was looked at."""
+        if self._first.field == _TIME:
+            return "(select over from edge)"
+        if not self._alone:
+            return "false"
+        few = f" and {self._few_nan}" if self._metric else ""
+        return f"((select over from edge) and (select count(*) from newest) < {self._size}{few})"
 
     def _newest(self, start: str) -> str:
         """The newest runs that did not start after ``start``."""

@@ -32,7 +32,7 @@ from runstream_schemas.events import (
 from runstream_schemas.ids import run_of
 from runstream_services.gateway import rules
 from runstream_services.gateway.fields import refused
-from runstream_services.gateway.sender import REQUEST_WRITER
+from runstream_services.gateway.sender import KEYED_VERSION, REQUEST_WRITER
 
 #: Params and tags of one event together; more of them go into several events.
 MAX_PAIRS: Final = 10_000
@@ -47,6 +47,8 @@ def check_event(envelope: Envelope, event: Event) -> None:
         raise invalid("'actor' is set by the server, from the token that the event comes with: leave it out.")
     if envelope.writer is not None and envelope.writer.startswith(REQUEST_WRITER):
         raise invalid(f"A 'writer' that begins with '{REQUEST_WRITER}' is the server's own: take another name.")
+    if envelope.id.version == KEYED_VERSION:
+        raise invalid("Ids of UUID version 8 are the server's own, made of Idempotency-Keys: take version 7.")
     if isinstance(event, RUN_EVENTS):
         rules.check_run_id(run_of(envelope.stream))
     check = _CHECKS.get(type(event))

@@ -11,7 +11,7 @@ import msgspec
 
 from runstream_schemas.answers import BatchResult, EventResult
 from runstream_schemas.envelope import Envelope
-from runstream_schemas.errors import RequestError, Unavailable
+from runstream_schemas.errors import RequestError, Unavailable, invalid
 from runstream_schemas.events import Event
 from runstream_services.gateway.http import Answer, Request
 from runstream_services.gateway.positions import not_yet
@@ -31,6 +31,8 @@ async def append(gateway: Gateway, request: Request) -> Answer:
     200 says that the fate of every event is known. 503 says that it is not of some, or that nothing was sent since the
     bus is full; the same events sent again are the same events, so that a sender just does that.
     """
+    if request.sender.event_id is not None:
+        raise invalid("Idempotency-Key has no meaning here: an event that is sent again is known by its id.")
     sent, refused = await _read(parse_batch(request.body), request.sender.actor)
     try:
         outcomes = await gateway.emit_all(sent)

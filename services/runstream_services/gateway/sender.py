@@ -12,6 +12,9 @@ from runstream_schemas.ids import uuid8
 #: How the writer of an event begins that comes from a call with an ``Idempotency-Key``.
 REQUEST_WRITER: Final = "request/"
 
+#: The version of the UUIDs that are made of an ``Idempotency-Key``.
+KEYED_VERSION: Final = 8
+
 #: The longest ``Idempotency-Key``.
 MAX_KEY_BYTES: Final = 255
 

@@ -247,7 +247,7 @@ class Gateway:
 
         It is given a connection and the endings of the table names of ``names``. While PostgreSQL restarts it is begun
         again: a client that only reads does not notice. Raises :class:`Unavailable` past the deadline, and 400 for a
-        query that takes longer than :data:`QUERY_S`.
+        statement that takes longer than :data:`QUERY_S`.
         """
 
         async def attempt() -> T:
@@ -331,6 +331,11 @@ class Gateway:
             return int(rows[0][0])
 
 
+def took_too_long() -> RequestError:
+    """The 400 for a query that is over its time."""
+    return invalid(f"The query took longer than {QUERY_S} s, its limit: ask for less at once.")
+
+
 async def _on(pool: Pool, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
     """Work with a connection of a pool; what is wrong with the request is a 400."""
     try:
@@ -338,7 +343,7 @@ async def _on(pool: Pool, work: Callable[[asyncpg.Connection], Awaitable[T]]) ->
             try:
                 return await work(connection)
             except asyncpg.QueryCanceledError as error:
-                raise invalid(f"The query took longer than {QUERY_S} s, its limit: ask for less at once.") from error
+                raise took_too_long() from error
     except asyncpg.DataError as error:
         raise invalid(f"The request holds a value that cannot be searched for: {error}.") from error
     except asyncpg.ProgramLimitExceededError as error:
