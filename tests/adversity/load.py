@@ -258,7 +258,7 @@ class NativeWriter(Writer):
             self._count += 1
             call = self._batch(self._dice.choice(self._shared), f"w{self._number}.{self._count}")
             calls.append(call)
-            events.append(Sent(UUID(int=self._dice.getrandbits(128)), run_stream(call.run), _event_of(call)))
+            events.append(Sent(UUID(int=self._dice.getrandbits(128), version=4), run_stream(call.run), _event_of(call)))
         self._ledger.calls += calls
         self._perform(calls, _EVENTS, body_of(events))
         if calls[0].acknowledged:
