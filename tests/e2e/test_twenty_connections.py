@@ -13,7 +13,7 @@ import pytest
 from tests.server import Server
 
 CONNECTIONS = 20
-CALLS = 75
+CALLS = 50
 SMALL, LARGE = 10, 500
 
 Point = tuple[int, float]

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from runstream_services.account import postgres_account
 from runstream_services.data_directory import socket_directory
@@ -42,6 +43,7 @@ async def seen(connection: asyncpg.Connection) -> tuple[int, int]:
     return row["pages"], row["scanned"]
 
 
+@pytest.mark.long  # most of it waits for PostgreSQL to tell
 async def test_a_run_with_100_000_keys_takes_more_at_the_same_cost_and_is_read_whole(
     server: Server, tmp_path: Path
 ) -> None:

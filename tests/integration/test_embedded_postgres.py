@@ -197,7 +197,7 @@ async def orphan_of(root: Path) -> int:
     return pid
 
 
-@pytest.mark.parametrize("stuck", [False, True])
+@pytest.mark.parametrize("stuck", [False, pytest.param(True, marks=pytest.mark.long)])
 async def test_an_orphan_is_ended_even_if_it_does_not_listen(
     data: Path, monkeypatch: pytest.MonkeyPatch, stuck: bool
 ) -> None:
