@@ -126,25 +126,6 @@ _MODEL_JSON: Final = st.sampled_from(
         '{"artifact_path": "n", "flavors": {"f": {}}, "utc_time_created": "2026-01-01", "run_id": "$run:1$"}',
     ]
 )
-_BAD_LOCATIONS: Final = ["", "mlflow-artifacts:/somewhere", "s3://bucket/a b", "file:///tmp/x", "s3://b/p?q=1"]
-_BAD_LOCATIONS: Final = [
-    "runs:/x/y", "http://h/x", "mlflow-artifacts://h/x", "s3://b/x#f", "s3://b/x?a=../b", "$times:x:2049$", "ftp://h/x",
-]  # fmt: skip
-_EXPERIMENT_TAG: Final = {"key": _TAG_KEY, "value": Field("text", values.long_texts, st.just("$times:v:20001$"))}
-_RUNS: Final = Field(
-    "texts", st.lists(values.RUN_IDS, min_size=1, max_size=3), st.sampled_from([[], {"$times": [101, "x"]}])
-)
-_WHOLE: Final = {"name": "d", "digest": "1", "source_type": "t", "source": "s"}
-_BAD_DATASETS: Final[list[Any]] = [
-    [{}],
-    [{"dataset": {**_WHOLE, "name": "$times:d:501$"}}],
-    [{"dataset": {**_WHOLE, "digest": "$times:1:37$"}}],
-    [{"dataset": {**_WHOLE, "source": "$times:s:65536$"}}],
-    [{"dataset": {"name": "d", "digest": "1", "source_type": "t"}}],
-    [{"dataset": _WHOLE, "tags": [{"key": "$times:k:256$", "value": "v"}]}],
-    [{"dataset": _WHOLE, "tags": [{"key": "k", "value": "$times:v:501$"}]}],
-]
-_MODEL_JSON: Final = st.sampled_from(["", "{}", "nonsense", "[]", '{"artifact_path": "m", "flavors": {}}', "5", "null"])
 
 _OUTPUTS: Final = st.lists(
     st.fixed_dictionaries(
@@ -155,7 +136,9 @@ _OUTPUTS: Final = st.lists(
     unique_by=lambda output: output["model_id"],
 )
 _TWICE: Final = [{"model_id": "$model:1$", "step": 0}, {"model_id": "$model:1$", "step": 1}]
-_BAD_MODEL_JSON: Final = st.sampled_from(["", "{}", "nonsense", "[]", '{"artifact_path": "m", "flavors": {}}', "5"])
+_BAD_MODEL_JSON: Final = st.sampled_from(
+    ["", "{}", "nonsense", "[]", '{"artifact_path": "m", "flavors": {}}', "5", "null"]
+)
 
 ROWS: Final = (
     Row(
