@@ -21,6 +21,7 @@ from runstream_services.adapters.postgres_projections import Standing
 from runstream_services.log_tail import LogTail
 from runstream_services.log_writer.service import LogWriter
 from runstream_services.ports import Delivery, Outcome, memory_bytes
+from runstream_services.projector.compactor import Compactor
 from runstream_services.projector.core import Coalescing
 from runstream_services.projector.decider import Decider
 from runstream_services.projector.service import Projector
@@ -139,6 +140,15 @@ async def fold(database: Database) -> None:
     """Fold what the log has and its projections have not."""
     async with pipeline(database) as p, p.folding():
         await p.folded()
+
+
+async def compact(p: Pipeline, run_id: str) -> None:
+    """Compact what a pipeline folded of a run, as if the run had ended; there must be something to merge."""
+    line = Line(p.database, durable=False)
+    compactor = Compactor(line, p.owner, lambda: p.held(metric_blocks.METRIC_BLOCKS.name), lambda: 0.0)
+    await compactor.compact(run_id, p.held(metric_blocks.METRIC_BLOCKS.name), idle=True)
+    assert compactor.merges
+    await line.close()
 
 
 async def live_versions(connection: asyncpg.Connection) -> dict[str, int]:

@@ -14,15 +14,14 @@ from structlog.testing import capture_logs
 
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
-from runstream_services.adapters.postgres import Database, Line, Pool
+from runstream_services.adapters.postgres import Database, Pool
 from runstream_services.gateway import histories, metrics
 from runstream_services.gateway.http import SENDER, Endpoint, Request, Room
 from runstream_services.gateway.sender import ANYONE
 from runstream_services.gateway.service import Gateway
-from runstream_services.projector.compactor import Compactor
 from tests.databases import reused_database
 from tests.laws.histories import of_points
-from tests.pipeline import Pipeline, connected, pipeline
+from tests.pipeline import compact, connected, pipeline
 from tests.sent import Sent, event_id
 
 database = reused_database
@@ -78,7 +77,7 @@ async def test_pages_of_any_size_hold_the_same_wherever_chunks_begin(database: D
             await p.folded(["metric_blocks"])  # a tail row for each call
             sent.update(batch)
             if at == 25:
-                await compact(p)
+                await compact(p, "r")
         pool = Pool(p.database, 2)
         gateway = Gateway(p.bus, pool, p.decider, p.projector, lambda: 0, bytes)
         try:
@@ -91,14 +90,6 @@ async def test_pages_of_any_size_hold_the_same_wherever_chunks_begin(database: D
                     assert [len(page) for page in await pages(gateway, 17)][:2] == [17, 17]
         finally:
             await pool.close()
-
-
-async def compact(p: Pipeline) -> None:
-    line = Line(p.database, durable=False)
-    compactor = Compactor(line, p.owner, lambda: p.held("metric_blocks"), lambda: 0.0)
-    await compactor.compact("r", p.held("metric_blocks"), idle=True)
-    assert compactor.merges
-    await line.close()
 
 
 async def test_a_page_leaves_out_the_chunks_behind_it(database: Database) -> None:

@@ -15,14 +15,13 @@ from runstream_projections.sampling import PER_BUCKET, by_step, even_ranks, extr
 from runstream_schemas.columns import MetricColumns
 from runstream_schemas.events import ExperimentEnsured, RunCreated, RunLogged
 from runstream_schemas.ids import EXPERIMENTS, run_stream
-from runstream_services.adapters.postgres import Database, Line, Pool
+from runstream_services.adapters.postgres import Database, Pool
 from runstream_services.gateway import samples
 from runstream_services.gateway.fields import INT64_MAX, INT64_MIN
 from runstream_services.gateway.samples import Asked, even_samples, extreme_samples
 from runstream_services.gateway.service import Gateway
-from runstream_services.projector.compactor import Compactor
 from tests.databases import reused_database
-from tests.pipeline import Pipeline, pipeline
+from tests.pipeline import compact, pipeline
 from tests.sent import Sent, event_id
 
 database = reused_database
@@ -90,20 +89,12 @@ async def logged(database: Database, column: Column, dice: random.Random) -> Asy
             await p.append([Sent(event_id(100 + at), run_stream("r"), RunLogged(metrics=metrics))])
             await p.folded(["metric_blocks"])
             if at in (10_000, 24_000):
-                await compact(p)
+                await compact(p, "r")
         pool = Pool(p.database, 2)
         try:
             yield Gateway(p.bus, pool, p.decider, p.projector, lambda: 0, bytes)
         finally:
             await pool.close()
-
-
-async def compact(p: Pipeline) -> None:
-    line = Line(p.database, durable=False)
-    compactor = Compactor(line, p.owner, lambda: p.held("metric_blocks"), lambda: 0.0)
-    await compactor.compact("r", p.held("metric_blocks"), idle=True)
-    assert compactor.merges
-    await line.close()
 
 
 def same(found: Points, expected: Points) -> bool:

@@ -5,6 +5,7 @@ Semantics are MLflow's (SqlAlchemyStore): what a run lacks matches nothing, not 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from runstream_projections.decisions import RUN_NAME_TAG
@@ -74,6 +75,19 @@ def number_test(operator: str, left: str, value: int | float, arguments: Argumen
     return f"{left} {_symbol(operator)} {arguments.add(str(value), 'text::numeric')}"
 
 
+def combined(term: Term, of: Callable[[Comparison], str]) -> str:
+    """The condition of a term, whose comparisons' conditions ``of`` gives."""
+    match term:
+        case And(terms):
+            return f"({' and '.join(combined(inner, of) for inner in terms)})"
+        case Or(terms):
+            return f"({' or '.join(combined(inner, of) for inner in terms)})"
+        case Not(inner):
+            return f"not {combined(inner, of)}"
+        case Comparison():
+            return of(term)
+
+
 class Conditions:
     """Compiles the terms of one filter; the values become ``arguments``."""
 
@@ -84,15 +98,7 @@ class Conditions:
 
     def test(self, term: Term) -> str:
         """A condition on ``r`` that is true or false, never null, so that NOT turns it round."""
-        match term:
-            case And(terms):
-                return f"({' and '.join(map(self.test, terms))})"
-            case Or(terms):
-                return f"({' or '.join(map(self.test, terms))})"
-            case Not(inner):
-                return f"not {self.test(inner)}"
-            case Comparison():
-                return self._comparison(term)
+        return combined(term, self._comparison)
 
     def source(self, comparison: Comparison) -> Source | None:
         """The runs that a comparison finds, where an index gives them; None for the others."""

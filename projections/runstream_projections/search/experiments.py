@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 from runstream_projections.projection import Statement
 from runstream_projections.reads import experiments_with_tags
 from runstream_projections.search.arguments import Arguments
-from runstream_projections.search.conditions import number_test, text_test
+from runstream_projections.search.conditions import combined, number_test, text_test
 from runstream_projections.search.orders import Key, Place, Sorting
-from runstream_projections.search.syntax import And, Comparison, Field, Not, Or, Order, Term
+from runstream_projections.search.syntax import Comparison, Field, Order, Term
 from runstream_projections.suffixes import Suffixes
 
 _COLUMNS: Final = {
@@ -53,7 +53,7 @@ def page(search: ExperimentSearch, suffixes: Suffixes) -> Statement:
     if search.deleted is not None:
         tests.append(f"e.deleted = {arguments.add(search.deleted, 'boolean')}")
     if search.where is not None:
-        tests.append(_test(search.where, arguments, suffixes))
+        tests.append(combined(search.where, lambda comparison: _comparison(comparison, arguments, suffixes)))
     if search.after is not None:
         tests.append(sorting.after(search.after))
     most = arguments.add(search.limit + 1, "bigint")
@@ -62,18 +62,6 @@ def page(search: ExperimentSearch, suffixes: Suffixes) -> Statement:
         f"order by {sorting.by} limit {most}"
     )
     return arguments.statement(sql)
-
-
-def _test(term: Term, arguments: Arguments, suffixes: Suffixes) -> str:
-    match term:
-        case And(terms):
-            return f"({' and '.join(_test(inner, arguments, suffixes) for inner in terms)})"
-        case Or(terms):
-            return f"({' or '.join(_test(inner, arguments, suffixes) for inner in terms)})"
-        case Not(inner):
-            return f"not {_test(inner, arguments, suffixes)}"
-        case Comparison():
-            return _comparison(term, arguments, suffixes)
 
 
 def _comparison(comparison: Comparison, arguments: Arguments, suffixes: Suffixes) -> str:

@@ -109,7 +109,10 @@ class Sorting:
         return f"json_build_array({', '.join(parts)})"
 
     def fits(self, place: object) -> bool:
-        """Tell whether ``place`` has the form of what :attr:`place` gives; it comes from a client."""
+        """Tell whether ``place`` has the form of what :attr:`place` gives; it comes from a client.
+
+        Its texts are such as PostgreSQL can store: whoever read it saw to that.
+        """
         expected = sum(1 if key.presence is None else 2 for key in self.keys)
         if type(place) is not list or len(place) != expected:
             return False
@@ -141,7 +144,7 @@ class Sorting:
 
 def _is(value: object, kind: str) -> bool:
     """Tell whether a client's text can be cast to ``kind``."""
-    if type(value) is not str or "\x00" in value or not _is_unicode(value):
+    if type(value) is not str:
         return False
     try:
         if kind == "bigint":
@@ -159,11 +162,3 @@ def _is_double(value: str) -> bool:
     if found is None or not math.isfinite(float(value)):
         return False
     return float(value) != 0 or not found["digits"].strip("0.")
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

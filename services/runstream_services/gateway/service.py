@@ -52,6 +52,7 @@ SEARCHER_SETTINGS: Final = {
 
 #: Reads of several queries at once: they hold a connection in between, and other reads must find one.
 SNAPSHOTS: Final = 2
+
 #: How often the log is looked at for a position that it does not have yet.
 POLL_S: Final = 0.05
 
